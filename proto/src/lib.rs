@@ -1,0 +1,5 @@
+//! Wire types only: Feast's registry messages, plan nodes, and the error classes that cross the wire.
+
+mod error_code;
+
+pub use error_code::ErrorCode;

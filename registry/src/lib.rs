@@ -1,0 +1,3 @@
+//! What exists: definitions, validation, `feature_store.yaml`, reading, changing and storing the registry, the diff.
+
+pub mod model;
