@@ -237,3 +237,20 @@ pub struct Catalog {
     /// Objects kept but not managed here: (kind, name).
     pub unmanaged: Vec<(String, String)>,
 }
+
+/// What one project shall hold, as its repo defines it: the whole desired set of the kinds managed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definitions {
+    /// The project; its name decides which objects of a registry are meant.
+    pub project: Project,
+    /// Entities in definition order.
+    pub entities: Vec<Entity>,
+    /// File and request sources in definition order.
+    pub data_sources: Vec<DataSource>,
+    /// Feature views in definition order, each with the source that it reads.
+    pub feature_views: Vec<FeatureView>,
+    /// On-demand views in definition order.
+    pub on_demand_feature_views: Vec<OnDemandFeatureView>,
+    /// Feature services in definition order.
+    pub feature_services: Vec<FeatureService>,
+}
