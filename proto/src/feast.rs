@@ -4,7 +4,12 @@
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/feast_descriptors.bin"));
 
 /// Package `feast.core`: the registry and its objects.
-#[expect(missing_docs, clippy::use_self, reason = "generated from the `.proto` files, which carry the words")]
+#[expect(
+    missing_docs,
+    clippy::use_self,
+    clippy::large_enum_variant,
+    reason = "generated from the `.proto` files, which carry the words"
+)]
 pub mod core {
     include!(concat!(env!("OUT_DIR"), "/feast.core.rs"));
 }
