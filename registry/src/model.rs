@@ -234,8 +234,29 @@ pub struct Catalog {
     pub feature_services: Vec<FeatureService>,
     /// Saved dataset names.
     pub saved_datasets: Vec<String>,
-    /// Objects kept but not managed here: (kind, name).
+    /// Objects that apply keeps when definitions do not mention them, as (Feast class, name): kinds that YAML does
+    /// not express, and the entities and file sources which those need. Definitions of the same name take them over.
     pub unmanaged: Vec<(String, String)>,
+}
+
+impl Catalog {
+    /// Whether apply keeps this entity when definitions do not mention it.
+    pub fn keeps_entity(&self, name: &str) -> bool {
+        self.unmanaged.iter().any(|(kind, kept)| kind == "Entity" && kept == name)
+    }
+
+    /// Whether apply keeps this data source when definitions do not mention it.
+    pub fn keeps_data_source(&self, name: &str) -> bool {
+        const OTHERS: [&str; 5] =
+            ["Entity", "Permission", "SavedDataset", "ValidationReference", "FeatureTable"];
+        let is_source = |kind: &str| !kind.ends_with("View") && !OTHERS.contains(&kind);
+        self.unmanaged.iter().any(|(kind, kept)| kept == name && is_source(kind))
+    }
+
+    /// Whether apply keeps this view (of whatever kind) when definitions do not mention it.
+    pub fn keeps_view(&self, name: &str) -> bool {
+        self.unmanaged.iter().any(|(kind, kept)| kept == name && kind.ends_with("View"))
+    }
 }
 
 /// What one project shall hold, as its repo defines it: the whole desired set of the kinds managed here.
