@@ -1,1 +1,26 @@
-//! placeholder
+//! How rows meet: the point-in-time join as a DataFusion extension.
+//!
+//! For each row of a *spine* (keys and an instant) and each *lookup* (keys, event time, maybe a created time,
+//! columns) the join finds the lookup row that was known at that instant: equal keys, `time <= instant`,
+//! `time >= instant - ttl`, and of these the latest. It knows nothing of features or registries.
+
+mod codec;
+mod exec;
+mod fold;
+mod instants;
+mod key_index;
+mod logical;
+mod naive;
+mod outcome;
+mod planner;
+mod retained;
+mod slot_fold;
+mod slot_index;
+mod spec;
+
+pub use codec::AsofPhysicalCodec;
+pub use exec::AsofJoinExec;
+pub use logical::AsofJoinNode;
+pub use outcome::Outcome;
+pub use planner::AsofPlanner;
+pub use spec::{AsofSpec, JoinForm, LookupSpec, PayloadColumn, age_column, outcome_column};

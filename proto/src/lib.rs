@@ -2,5 +2,6 @@
 
 mod error_code;
 pub mod feast;
+pub mod plan;
 
 pub use error_code::ErrorCode;

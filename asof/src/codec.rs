@@ -1,0 +1,175 @@
+//! Carries the physical operator to executors: a version, a form, positions and bounds.
+
+use std::sync::Arc;
+
+use backsight_proto::plan::{AsofJoin, AsofLookup, PLAN_FORMAT};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use prost::Message;
+
+use crate::exec::AsofJoinExec;
+use crate::spec::{AsofSpec, JoinForm, LookupSpec, PayloadColumn};
+
+/// First bytes of an encoded join, so that a composed codec does not take another node's bytes for one.
+const MAGIC: &[u8] = b"backsight.asof\0";
+
+/// Encodes and decodes [`AsofJoinExec`]; refuses every other node.
+#[derive(Debug, Default)]
+pub struct AsofPhysicalCodec;
+
+impl PhysicalExtensionCodec for AsofPhysicalCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &TaskContext,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(message) = buf.strip_prefix(MAGIC) else {
+            return Err(DataFusionError::Plan("not a point-in-time join".into()));
+        };
+        let message = AsofJoin::decode(message)
+            .map_err(|e| DataFusionError::Plan(format!("a point-in-time join cannot be decoded: {e}")))?;
+        Ok(Arc::new(AsofJoinExec::try_new(Arc::new(decode(message)?), inputs.to_vec())?))
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let Some(join) = node.downcast_ref::<AsofJoinExec>() else {
+            return Err(DataFusionError::Plan(format!("{} is not a point-in-time join", node.name())));
+        };
+        buf.extend_from_slice(MAGIC);
+        encode(join.spec())
+            .encode(buf)
+            .map_err(|e| DataFusionError::Plan(format!("a point-in-time join cannot be encoded: {e}")))
+    }
+}
+
+fn encode(spec: &AsofSpec) -> AsofJoin {
+    AsofJoin {
+        format: PLAN_FORMAT,
+        form: match spec.form {
+            JoinForm::SlotFold => 0,
+            JoinForm::NaiveLoop => 1,
+        },
+        spine_keys: wide(&spec.spine_keys),
+        spine_instant: spec.spine_instant as u64,
+        lookups: spec.lookups.iter().map(encode_lookup).collect(),
+        first_outcome: spec.first_outcome as u64,
+    }
+}
+
+fn encode_lookup(lookup: &LookupSpec) -> AsofLookup {
+    AsofLookup {
+        name: lookup.name.clone(),
+        keys: wide(&lookup.keys),
+        time: lookup.time as u64,
+        created: lookup.created.map(|column| column as u64),
+        ties: wide(&lookup.ties),
+        payload_columns: lookup.payload.iter().map(|payload| payload.column as u64).collect(),
+        payload_names: lookup.payload.iter().map(|payload| payload.output.clone()).collect(),
+        ttl_nanos: lookup.ttl_nanos.map(|ttl| ttl.to_string()).unwrap_or_default(),
+        created_cut: lookup.created_cut,
+    }
+}
+
+fn decode(message: AsofJoin) -> Result<AsofSpec> {
+    if message.format != PLAN_FORMAT {
+        return Err(DataFusionError::Plan(format!(
+            "the plan has format {}, this process reads format {PLAN_FORMAT}: scheduler and executors must run \
+             one version",
+            message.format
+        )));
+    }
+    Ok(AsofSpec {
+        form: match message.form {
+            0 => JoinForm::SlotFold,
+            1 => JoinForm::NaiveLoop,
+            other => return Err(DataFusionError::Plan(format!("unknown form {other} of the join"))),
+        },
+        spine_keys: positions(&message.spine_keys)?,
+        spine_instant: position(message.spine_instant)?,
+        lookups: message.lookups.into_iter().map(decode_lookup).collect::<Result<_>>()?,
+        first_outcome: position(message.first_outcome)?,
+    })
+}
+
+fn decode_lookup(message: AsofLookup) -> Result<LookupSpec> {
+    if message.payload_columns.len() != message.payload_names.len() {
+        return Err(DataFusionError::Plan("columns and names of a lookup differ in number".into()));
+    }
+    let ttl_nanos = match message.ttl_nanos.as_str() {
+        "" => None,
+        text => Some(
+            text.parse()
+                .map_err(|_| DataFusionError::Plan(format!("`{text}` is not a ttl in nanoseconds")))?,
+        ),
+    };
+    let payload = message
+        .payload_columns
+        .iter()
+        .zip(message.payload_names)
+        .map(|(&column, output)| Ok(PayloadColumn { column: position(column)?, output }))
+        .collect::<Result<_>>()?;
+    Ok(LookupSpec {
+        name: message.name,
+        keys: positions(&message.keys)?,
+        time: position(message.time)?,
+        created: message.created.map(position).transpose()?,
+        ties: positions(&message.ties)?,
+        payload,
+        ttl_nanos,
+        created_cut: message.created_cut,
+    })
+}
+
+fn wide(positions: &[usize]) -> Vec<u64> {
+    positions.iter().map(|&position| position as u64).collect()
+}
+
+fn positions(wide: &[u64]) -> Result<Vec<usize>> {
+    wide.iter().copied().map(position).collect()
+}
+
+fn position(wide: u64) -> Result<usize> {
+    usize::try_from(wide).map_err(|_| DataFusionError::Plan(format!("{wide} is not a column position")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_specification_survives_the_wire() {
+        let spec = AsofSpec {
+            form: JoinForm::SlotFold,
+            spine_keys: vec![3, 1],
+            spine_instant: 2,
+            lookups: vec![LookupSpec {
+                name: "view".into(),
+                keys: vec![0, 4],
+                time: 1,
+                created: Some(2),
+                ties: vec![5, 6],
+                payload: vec![PayloadColumn { column: 6, output: "out".into() }],
+                ttl_nanos: Some(8_640_000_000_000_000_000_000),
+                created_cut: true,
+            }],
+            first_outcome: 7,
+        };
+        assert_eq!(decode(encode(&spec)).unwrap(), spec);
+    }
+
+    #[test]
+    fn another_format_is_refused_by_name() {
+        let message = AsofJoin { format: PLAN_FORMAT + 1, ..AsofJoin::default() };
+        let error = decode(message).unwrap_err().to_string();
+        assert!(error.contains("must run one version"), "{error}");
+    }
+}

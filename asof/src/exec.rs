@@ -1,0 +1,229 @@
+//! The physical operator: collects one spine partition, streams the lookups past it, emits the spine's rows.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan,
+    ExecutionPlanProperties, InputDistributionRequirements, Partitioning, PlanProperties,
+    ReplaceChildrenOptions, SendableRecordBatchStream,
+};
+
+use crate::spec::{AsofSpec, JoinForm};
+use crate::{naive, slot_fold};
+
+/// The point-in-time join of a spine with the lookups that share its keys.
+///
+/// Inputs: the spine, then one input a lookup. With keys, all inputs must be hash partitioned alike on them;
+/// without keys, every spine partition reads each lookup whole. Output: [`AsofSpec::output_schema`], one row
+/// for each spine row, in the spine's order inside a partition.
+#[derive(Debug)]
+pub struct AsofJoinExec {
+    spec: Arc<AsofSpec>,
+    inputs: Vec<Arc<dyn ExecutionPlan>>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl AsofJoinExec {
+    /// A join of `inputs` (spine first).
+    ///
+    /// # Errors
+    /// When the specification does not fit the inputs' schemas.
+    pub fn try_new(spec: Arc<AsofSpec>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Result<Self> {
+        let Some((spine, lookups)) = inputs.split_first() else {
+            return Err(DataFusionError::Plan("a point-in-time join needs a spine".into()));
+        };
+        let schemas: Vec<SchemaRef> = lookups.iter().map(|input| input.schema()).collect();
+        let schema = spec.output_schema(spine.schema().as_ref(), &schemas)?;
+        let partitioning = match spec.form {
+            JoinForm::SlotFold => spine.output_partitioning().clone(),
+            JoinForm::NaiveLoop => Partitioning::UnknownPartitioning(1),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitioning,
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Ok(Self { spec, inputs, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+    }
+
+    /// What the join was asked for.
+    pub fn spec(&self) -> &Arc<AsofSpec> {
+        &self.spec
+    }
+
+    fn key_columns(&self, input: usize) -> Vec<Arc<dyn PhysicalExpr>> {
+        let keys = match input.checked_sub(1) {
+            None => &self.spec.spine_keys,
+            Some(lookup) => &self.spec.lookups[lookup].keys,
+        };
+        let schema = self.inputs[input].schema();
+        keys.iter()
+            .map(|&key| Arc::new(Column::new(schema.field(key).name(), key)) as Arc<dyn PhysicalExpr>)
+            .collect()
+    }
+
+    /// Misaligned inputs would give wrong rows without a sign, so this is checked where it is cheap.
+    fn check_partitions(&self) -> Result<()> {
+        let counts: Vec<usize> =
+            self.inputs.iter().map(|input| input.output_partitioning().partition_count()).collect();
+        let wanted = match (self.spec.form, self.spec.spine_keys.is_empty()) {
+            (JoinForm::NaiveLoop, _) => 1,
+            (JoinForm::SlotFold, false) => counts[0],
+            (JoinForm::SlotFold, true) => 1,
+        };
+        let spine_is_free = self.spec.form == JoinForm::SlotFold;
+        let checked = if spine_is_free { &counts[1..] } else { &counts[..] };
+        if checked.iter().any(|&count| count != wanted) {
+            return Err(DataFusionError::Internal(format!(
+                "the inputs of a point-in-time join have {counts:?} partitions"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl DisplayAs for AsofJoinExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AsofJoinExec: form={}", self.spec.form.name())?;
+        for lookup in &self.spec.lookups {
+            write!(f, ", {}[keys={}", lookup.name, lookup.keys.len())?;
+            if let Some(ttl) = lookup.ttl_nanos {
+                write!(f, " ttl={ttl}ns")?;
+            }
+            if lookup.created_cut {
+                write!(f, " created_cut")?;
+            }
+            write!(f, " columns={}]", lookup.payload.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for AsofJoinExec {
+    fn name(&self) -> &'static str {
+        "AsofJoinExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.inputs.iter().collect()
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        let inputs = self.inputs.len();
+        match self.spec.form {
+            JoinForm::NaiveLoop => {
+                InputDistributionRequirements::new(vec![Distribution::SinglePartition; inputs])
+            }
+            JoinForm::SlotFold if self.spec.spine_keys.is_empty() => {
+                let mut wanted = vec![Distribution::SinglePartition; inputs];
+                wanted[0] = Distribution::UnspecifiedDistribution;
+                InputDistributionRequirements::new(wanted)
+            }
+            JoinForm::SlotFold => InputDistributionRequirements::co_partitioned(
+                (0..inputs).map(|input| Distribution::KeyPartitioned(self.key_columns(input))).collect(),
+            ),
+        }
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![false; self.inputs.len()]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::try_new(Arc::clone(&self.spec), children)?))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.check_partitions()?;
+        let join = PartitionJoin {
+            spec: Arc::clone(&self.spec),
+            schema: self.schema(),
+            inputs: self.inputs.clone(),
+            partition,
+            context,
+        };
+        let stream = match self.spec.form {
+            JoinForm::SlotFold => slot_fold::stream(join, &self.metrics),
+            JoinForm::NaiveLoop => naive::stream(join),
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// One partition of a join, ready to run.
+pub(crate) struct PartitionJoin {
+    pub(crate) spec: Arc<AsofSpec>,
+    pub(crate) schema: SchemaRef,
+    inputs: Vec<Arc<dyn ExecutionPlan>>,
+    partition: usize,
+    pub(crate) context: Arc<TaskContext>,
+}
+
+impl PartitionJoin {
+    pub(crate) fn spine(&self) -> Result<SendableRecordBatchStream> {
+        self.inputs[0].execute(self.partition, Arc::clone(&self.context))
+    }
+
+    pub(crate) fn spine_schema(&self) -> SchemaRef {
+        self.inputs[0].schema()
+    }
+
+    /// A lookup's rows: the partition beside the spine's, or without keys all of them.
+    pub(crate) fn lookup(&self, lookup: usize) -> Result<SendableRecordBatchStream> {
+        let partition = if self.spec.spine_keys.is_empty() { 0 } else { self.partition };
+        self.inputs[lookup + 1].execute(partition, Arc::clone(&self.context))
+    }
+
+    pub(crate) fn lookup_schema(&self, lookup: usize) -> SchemaRef {
+        self.inputs[lookup + 1].schema()
+    }
+
+    pub(crate) fn partition(&self) -> usize {
+        self.partition
+    }
+
+    pub(crate) fn spine_unit(&self) -> Result<TimeUnit> {
+        match self.spine_schema().field(self.spec.spine_instant).data_type() {
+            DataType::Timestamp(unit, _) => Ok(*unit),
+            other => Err(DataFusionError::Internal(format!("an instant column is {other}"))),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Numbers the distinct key tuples of the spine, and finds the number of a lookup row's tuple.
+
+use ahash::RandomState;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result;
+use hashbrown::{HashMap, HashTable};
+
+/// No group: the tuple has a null, or the spine does not know it.
+pub(crate) const NO_GROUP: u32 = u32::MAX;
+
+/// Distinct key tuples, numbered in order of first sight.
+pub(crate) enum KeyIndex {
+    /// No keys: everything is one group.
+    Keyless,
+    /// One 64-bit integer key.
+    Integer(IntegerKeys),
+    /// Any other tuple, by its row encoding.
+    Tuple(TupleKeys),
+}
+
+impl KeyIndex {
+    pub(crate) fn new(types: &[DataType]) -> Result<Self> {
+        Ok(match types {
+            [] => Self::Keyless,
+            [DataType::Int64] => Self::Integer(IntegerKeys::default()),
+            _ => Self::Tuple(TupleKeys::new(types)?),
+        })
+    }
+
+    /// Group numbers of the rows, new tuples numbered; [`NO_GROUP`] where a key is null.
+    pub(crate) fn insert(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
+        match self {
+            Self::Keyless => groups.extend(std::iter::repeat_n(0, rows)),
+            Self::Integer(index) => index.insert(keys[0].as_primitive::<Int64Type>(), groups),
+            Self::Tuple(index) => index.insert(keys, groups)?,
+        }
+        Ok(())
+    }
+
+    /// To be called once after the last insert.
+    pub(crate) fn seal(&mut self) {
+        if let Self::Integer(index) = self {
+            index.seal();
+        }
+    }
+
+    /// Group numbers of the rows; [`NO_GROUP`] where a key is null or unknown.
+    pub(crate) fn find(&self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
+        match self {
+            Self::Keyless => groups.extend(std::iter::repeat_n(0, rows)),
+            Self::Integer(index) => index.find(keys[0].as_primitive::<Int64Type>(), groups),
+            Self::Tuple(index) => index.find(keys, groups)?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        match self {
+            Self::Keyless => 1,
+            Self::Integer(index) => index.numbers.len(),
+            Self::Tuple(index) => index.ends.len(),
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Keyless => 0,
+            Self::Integer(index) => {
+                index.numbers.capacity() * 17 + index.dense.as_ref().map_or(0, |d| d.numbers.capacity() * 4)
+            }
+            Self::Tuple(index) => {
+                index.bytes.capacity() + index.ends.capacity() * 8 + index.table.capacity() * 13
+            }
+        }
+    }
+}
+
+/// One 64-bit integer key: a hash map, or a plain array where the keys lie close together.
+#[derive(Default)]
+pub(crate) struct IntegerKeys {
+    numbers: HashMap<i64, u32, RandomState>,
+    dense: Option<DenseKeys>,
+}
+
+struct DenseKeys {
+    least: i64,
+    numbers: Vec<u32>,
+}
+
+impl IntegerKeys {
+    fn insert(&mut self, keys: &Int64Array, groups: &mut Vec<u32>) {
+        for row in 0..keys.len() {
+            groups.push(if keys.is_null(row) {
+                NO_GROUP
+            } else {
+                let next = group_number(self.numbers.len());
+                *self.numbers.entry(keys.value(row)).or_insert(next)
+            });
+        }
+    }
+
+    /// A plain array answers in one memory access; it is used while it stays a few times the keys' number.
+    fn seal(&mut self) {
+        let (Some(&least), Some(&greatest)) = (self.numbers.keys().min(), self.numbers.keys().max()) else {
+            return;
+        };
+        let Ok(span) = usize::try_from(i128::from(greatest) - i128::from(least) + 1) else { return };
+        if span > self.numbers.len().saturating_mul(4).saturating_add(1024) {
+            return;
+        }
+        let mut numbers = vec![NO_GROUP; span];
+        for (&key, &number) in &self.numbers {
+            numbers[offset(least, key)] = number;
+        }
+        self.dense = Some(DenseKeys { least, numbers });
+    }
+
+    fn find(&self, keys: &Int64Array, groups: &mut Vec<u32>) {
+        let number = |key: i64| match &self.dense {
+            Some(dense) if key >= dense.least => {
+                dense.numbers.get(offset(dense.least, key)).copied().unwrap_or(NO_GROUP)
+            }
+            Some(_) => NO_GROUP,
+            None => self.numbers.get(&key).copied().unwrap_or(NO_GROUP),
+        };
+        if keys.null_count() == 0 {
+            groups.extend(keys.values().iter().map(|&key| number(key)));
+        } else {
+            groups.extend(keys.iter().map(|key| key.map_or(NO_GROUP, number)));
+        }
+    }
+}
+
+/// Distance of a key from the least one; beyond the address space it is beyond every array too.
+fn offset(least: i64, key: i64) -> usize {
+    usize::try_from(i128::from(key) - i128::from(least)).unwrap_or(usize::MAX)
+}
+
+fn group_number(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(NO_GROUP)
+}
+
+/// Tuples of any types, compared by their row encoding.
+pub(crate) struct TupleKeys {
+    converter: RowConverter,
+    hasher: RandomState,
+    /// (hash, group number)
+    table: HashTable<(u64, u32)>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl TupleKeys {
+    fn new(types: &[DataType]) -> Result<Self> {
+        Ok(Self {
+            converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
+            hasher: RandomState::with_seeds(1, 2, 3, 4),
+            table: HashTable::new(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        })
+    }
+
+    fn insert(&mut self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
+        let rows = self.converter.convert_columns(keys)?;
+        for (row, tuple) in rows.iter().enumerate() {
+            if keys.iter().any(|key| key.is_null(row)) {
+                groups.push(NO_GROUP);
+                continue;
+            }
+            let tuple = tuple.as_ref();
+            let hash = self.hasher.hash_one(tuple);
+            let (bytes, ends) = (&self.bytes, &self.ends);
+            let found = self
+                .table
+                .find(hash, |&(h, number)| h == hash && slice(bytes, ends, number as usize) == tuple)
+                .map(|&(_, number)| number);
+            groups.push(match found {
+                Some(number) => number,
+                None => {
+                    let number = group_number(self.ends.len());
+                    self.bytes.extend_from_slice(tuple);
+                    self.ends.push(self.bytes.len());
+                    self.table.insert_unique(hash, (hash, number), |&(h, _)| h);
+                    number
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn find(&self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
+        let rows = self.converter.convert_columns(keys)?;
+        for (row, tuple) in rows.iter().enumerate() {
+            if keys.iter().any(|key| key.is_null(row)) {
+                groups.push(NO_GROUP);
+                continue;
+            }
+            let tuple = tuple.as_ref();
+            let hash = self.hasher.hash_one(tuple);
+            groups.push(
+                self.table
+                    .find(hash, |&(h, number)| {
+                        h == hash && slice(&self.bytes, &self.ends, number as usize) == tuple
+                    })
+                    .map_or(NO_GROUP, |&(_, number)| number),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn slice<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
+    let start = if number == 0 { 0 } else { ends[number - 1] };
+    &bytes[start..ends[number]]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::StringArray;
+
+    use super::*;
+
+    fn groups(index: &mut KeyIndex, insert: &[ArrayRef], find: &[ArrayRef]) -> (Vec<u32>, Vec<u32>) {
+        let (mut inserted, mut found) = (vec![], vec![]);
+        index.insert(insert, insert[0].len(), &mut inserted).unwrap();
+        index.seal();
+        index.find(find, find[0].len(), &mut found).unwrap();
+        (inserted, found)
+    }
+
+    #[test]
+    fn integers_near_and_far_apart() {
+        for far in [3, i64::MAX] {
+            let mut index = KeyIndex::new(&[DataType::Int64]).unwrap();
+            let keys: ArrayRef = Arc::new(Int64Array::from(vec![Some(-2), Some(far), None, Some(-2)]));
+            let sought: ArrayRef =
+                Arc::new(Int64Array::from(vec![None, Some(far), Some(i64::MIN), Some(-2), Some(0)]));
+            let (inserted, found) = groups(&mut index, &[keys], &[sought]);
+            assert_eq!(inserted, [0, 1, NO_GROUP, 0]);
+            assert_eq!(found, [NO_GROUP, 1, NO_GROUP, 0, NO_GROUP]);
+        }
+    }
+
+    #[test]
+    fn tuples_do_not_run_together() {
+        let mut index = KeyIndex::new(&[DataType::Utf8, DataType::Utf8]).unwrap();
+        let columns = |a: Vec<Option<&str>>, b: Vec<Option<&str>>| -> Vec<ArrayRef> {
+            vec![Arc::new(StringArray::from(a)), Arc::new(StringArray::from(b))]
+        };
+        let (inserted, found) = groups(
+            &mut index,
+            &columns(vec![Some("a"), Some("ab"), Some("")], vec![Some("bc"), Some("c"), None]),
+            &columns(vec![Some("ab"), Some("abc")], vec![Some("c"), Some("")]),
+        );
+        assert_eq!(inserted, [0, 1, NO_GROUP]);
+        assert_eq!(found, [1, NO_GROUP]);
+    }
+}

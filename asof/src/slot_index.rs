@@ -1,0 +1,214 @@
+//! The spine as slots: for each key the distinct instants in ascending order.
+//!
+//! ```text
+//! key A   ──●───────●──●────────▶ time      slots 0 1 2
+//! key B   ─────●───────────●────▶           slots 3 4
+//! ```
+//! A lookup row visible at `v` belongs to the first slot of its key whose instant is not before `v`; it can
+//! serve that slot and every later one of the key, so one running maximum along a key's slots answers all.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{DataFusionError, Result};
+
+use crate::instants::Instants;
+use crate::key_index::{KeyIndex, NO_GROUP};
+use crate::outcome::Outcome;
+
+/// Rows and slots are numbered with 32 bits in one partition.
+const ROWS_MAX: usize = (u32::MAX - 8) as usize;
+/// In `row_slots`: the row has no instant.
+const NULL_INSTANT: u32 = u32::MAX;
+/// In `row_slots`: the row has a null key.
+const NULL_KEY: u32 = u32::MAX - 1;
+
+/// Where a spine row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowSlot {
+    Slot(usize),
+    Unmatchable(Outcome),
+}
+
+/// Collects spine rows; [`Self::finish`] makes the index.
+pub(crate) struct SlotIndexBuilder {
+    keys: KeyIndex,
+    unit: TimeUnit,
+    groups: Vec<u32>,
+    instants: Vec<i64>,
+    instant_nulls: Vec<u32>,
+}
+
+impl SlotIndexBuilder {
+    pub(crate) fn new(key_types: &[DataType], unit: TimeUnit) -> Result<Self> {
+        Ok(Self {
+            keys: KeyIndex::new(key_types)?,
+            unit,
+            groups: Vec::new(),
+            instants: Vec::new(),
+            instant_nulls: Vec::new(),
+        })
+    }
+
+    pub(crate) fn push(&mut self, keys: &[ArrayRef], instants: &ArrayRef) -> Result<()> {
+        let rows = instants.len();
+        let first = self.instants.len();
+        if first + rows > ROWS_MAX {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "more than {ROWS_MAX} spine rows in one partition: use more partitions"
+            )));
+        }
+        self.keys.insert(keys, rows, &mut self.groups)?;
+        let instants = Instants::of(instants.as_ref())?;
+        self.instants.extend_from_slice(&instants.values);
+        self.instant_nulls
+            .extend((0..rows).filter(|&row| instants.is_null(row)).map(|row| as_u32(first + row)));
+        Ok(())
+    }
+
+    /// Bytes held now, and bytes that [`Self::finish`] will need on top for a while.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let held = self.keys.memory_bytes() + self.groups.capacity() * 4 + self.instants.capacity() * 8;
+        (held, self.groups.len() * (4 + 16 + 8) + self.keys.groups() * 4)
+    }
+
+    pub(crate) fn finish(mut self) -> SlotIndex {
+        self.keys.seal();
+        let mut row_slots = vec![0_u32; self.groups.len()];
+        for &row in &self.instant_nulls {
+            row_slots[row as usize] = NULL_INSTANT;
+        }
+        // Rows by key (a counting sort), then each key's rows by instant.
+        let mut starts = vec![0_u32; self.keys.groups() + 1];
+        for (row, &group) in self.groups.iter().enumerate() {
+            if row_slots[row] == NULL_INSTANT {
+            } else if group == NO_GROUP {
+                row_slots[row] = NULL_KEY;
+            } else {
+                starts[group as usize + 1] += 1;
+            }
+        }
+        for group in 1..starts.len() {
+            starts[group] += starts[group - 1];
+        }
+        let total = starts.last().copied().unwrap_or(0) as usize;
+        let mut by_key = vec![(0_i64, 0_u32); total];
+        let mut next = starts.clone();
+        for (row, &group) in self.groups.iter().enumerate() {
+            if row_slots[row] < NULL_KEY {
+                let place = &mut next[group as usize];
+                by_key[*place as usize] = (self.instants[row], as_u32(row));
+                *place += 1;
+            }
+        }
+        let mut slot_instants = Vec::with_capacity(total);
+        let mut slot_starts = Vec::with_capacity(starts.len());
+        for bounds in starts.windows(2) {
+            slot_starts.push(as_u32(slot_instants.len()));
+            let rows = &mut by_key[bounds[0] as usize..bounds[1] as usize];
+            rows.sort_unstable();
+            let mut last = None;
+            for &(instant, row) in rows.iter() {
+                if last != Some(instant) {
+                    slot_instants.push(instant);
+                    last = Some(instant);
+                }
+                row_slots[row as usize] = as_u32(slot_instants.len() - 1);
+            }
+        }
+        slot_starts.push(as_u32(slot_instants.len()));
+        slot_instants.shrink_to_fit();
+        SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, row_slots }
+    }
+}
+
+/// The slots of one spine partition.
+pub(crate) struct SlotIndex {
+    pub(crate) keys: KeyIndex,
+    pub(crate) unit: TimeUnit,
+    /// First slot of each group, and one past the last.
+    pub(crate) slot_starts: Vec<u32>,
+    /// Instant of each slot, in the spine's unit, ascending inside a group.
+    pub(crate) slot_instants: Vec<i64>,
+    row_slots: Vec<u32>,
+}
+
+impl SlotIndex {
+    pub(crate) fn slots(&self) -> usize {
+        self.slot_instants.len()
+    }
+
+    pub(crate) fn row_slot(&self, row: usize) -> RowSlot {
+        match self.row_slots[row] {
+            NULL_INSTANT => RowSlot::Unmatchable(Outcome::NullInstant),
+            NULL_KEY => RowSlot::Unmatchable(Outcome::NullKey),
+            slot => RowSlot::Slot(slot as usize),
+        }
+    }
+
+    /// The first slot of a group at or after an instant (in the spine's unit).
+    #[inline]
+    pub(crate) fn first_at_or_after(&self, group: u32, instant: i64) -> Option<usize> {
+        let (start, end) =
+            (self.slot_starts[group as usize] as usize, self.slot_starts[group as usize + 1] as usize);
+        let slot = start + self.slot_instants[start..end].partition_point(|&at| at < instant);
+        (slot < end).then_some(slot)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.keys.memory_bytes()
+            + self.slot_starts.capacity() * 4
+            + self.slot_instants.capacity() * 8
+            + self.row_slots.capacity() * 4
+    }
+}
+
+/// Positions stay below [`ROWS_MAX`], checked when rows are pushed.
+fn as_u32(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, TimestampSecondArray};
+
+    use super::*;
+
+    #[test]
+    fn equal_key_and_instant_share_a_slot_and_nulls_have_none() {
+        let mut builder = SlotIndexBuilder::new(&[DataType::Int64], TimeUnit::Second).unwrap();
+        let keys: ArrayRef =
+            Arc::new(Int64Array::from(vec![Some(7), Some(7), None, Some(5), Some(7), Some(7), None]));
+        let instants: ArrayRef = Arc::new(TimestampSecondArray::from(vec![
+            Some(30),
+            Some(10),
+            Some(1),
+            Some(20),
+            Some(30),
+            None,
+            None,
+        ]));
+        builder.push(&[keys], &instants).unwrap();
+        let index = builder.finish();
+        assert_eq!(index.slot_instants, [10, 30, 20]);
+        assert_eq!(index.slot_starts, [0, 2, 3]);
+        let slots: Vec<RowSlot> = (0..7).map(|row| index.row_slot(row)).collect();
+        let unmatchable = RowSlot::Unmatchable;
+        assert_eq!(
+            slots,
+            [
+                RowSlot::Slot(1),
+                RowSlot::Slot(0),
+                unmatchable(Outcome::NullKey),
+                RowSlot::Slot(2),
+                RowSlot::Slot(1),
+                unmatchable(Outcome::NullInstant),
+                unmatchable(Outcome::NullInstant),
+            ]
+        );
+        assert_eq!(index.first_at_or_after(0, 11), Some(1));
+        assert_eq!(index.first_at_or_after(0, 10), Some(0));
+        assert_eq!(index.first_at_or_after(0, 31), None);
+    }
+}
