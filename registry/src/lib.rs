@@ -1,5 +1,10 @@
 //! What exists: definitions, validation, `feature_store.yaml`, reading, changing and storing the registry, the diff.
 
 pub mod document;
+pub mod dtype;
 pub mod model;
+mod nearest;
+pub mod problem;
+pub mod ttl;
 mod wire;
+pub mod yaml;
