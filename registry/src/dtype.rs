@@ -185,9 +185,9 @@ fn replace_word(text: &str, from: &str, to: &str) -> String {
 /// The grammar of Feast's type names.
 enum Shape {
     Base(&'static Base),
-    Array(Box<Shape>),
-    Set(Box<Shape>),
-    Struct(Vec<(String, Shape)>),
+    Array(Box<Self>),
+    Set(Box<Self>),
+    Struct(Vec<(String, Self)>),
 }
 
 impl Shape {

@@ -1,7 +1,9 @@
 //! What exists: definitions, validation, `feature_store.yaml`, reading, changing and storing the registry, the diff.
 
+pub mod definitions;
 pub mod document;
 pub mod dtype;
+pub mod kind;
 pub mod model;
 mod nearest;
 pub mod problem;

@@ -81,6 +81,7 @@ fn parse_nanos(text: &str) -> Result<i128, TtlError> {
         let digits =
             rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
+        let tail = tail.trim_start();
         let letters = tail.find(|letter: char| !letter.is_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let place = UNITS.iter().position(|(name, _)| *name == unit);
@@ -188,6 +189,7 @@ mod tests {
             ("2w", 14 * DAY, "14d"),
             ("1d12h", 36 * HOUR, "1d12h"),
             ("1d 12h", 36 * HOUR, "1d12h"),
+            ("1 d 12 h", 36 * HOUR, "1d12h"),
             ("1.5h", 90 * MINUTE, "1h30m"),
             ("250ms", SECOND / 4, "250ms"),
             ("0.25", SECOND / 4, "250ms"),

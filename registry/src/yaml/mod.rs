@@ -2,8 +2,10 @@
 
 mod node;
 mod parse;
+mod reader;
 mod scalar;
 
 pub use node::{Key, Node, Pair, Value};
 pub use parse::{Limits, Parsed, parse};
+pub(crate) use reader::{Keys, Reader, Spanned, text_of};
 pub use scalar::{Resolved, Scalar};

@@ -140,7 +140,18 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
-                    self.problems.push(&position, "the alias stands inside what it refers to");
+                    let is_open = |frame: &Frame| match frame {
+                        Frame::Sequence { anchor: id, .. } | Frame::Mapping { anchor: id, .. } => {
+                            *id == anchor
+                        }
+                    };
+                    let message = match self.stack.iter().any(is_open) {
+                        true => "the alias stands inside what it refers to",
+                        false => {
+                            "the alias refers to an anchor of another document; anchors hold in their document"
+                        }
+                    };
+                    self.problems.push(&position, message);
                     return Err(Stop);
                 };
                 self.count(size, &position)?;
