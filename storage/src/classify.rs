@@ -1,0 +1,224 @@
+//! Which failure a client's error is: reads the chain of causes and finds the class.
+//!
+//! `object_store` keeps the type of its HTTP failures private, so status and code of an answer are read from its text;
+//! failures of the network and the file system are found by type.
+
+use std::error::Error;
+use std::io;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::error::Cause;
+use crate::{Location, StorageError};
+
+impl StorageError {
+    /// The failure that `error`, met at `location`, means to a user.
+    pub fn classify(location: &Location, error: object_store::Error) -> Self {
+        let evidence = Evidence::gather(&error);
+        evidence.judge(location, &error)
+    }
+
+    /// The failure that an operation of the file system, met at `location`, means to a user.
+    pub fn classify_io(location: &Location, error: &io::Error) -> Self {
+        Evidence { io: Some(IoEvidence::of(error)), ..Evidence::default() }.of_io(location)
+    }
+}
+
+/// Codes by which S3 says that it does not accept who we are or what we want.
+const DENIED: [&str; 16] = [
+    "AccessDenied",
+    "AccessForbidden",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "Forbidden",
+    "InvalidAccessKeyId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NotSignedUp",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnauthorizedAccess",
+    "InvalidClientTokenId",
+];
+
+/// What a chain of causes says.
+#[derive(Debug, Default)]
+struct Evidence {
+    status: Option<u16>,
+    code: Option<String>,
+    message: Option<String>,
+    host: Option<String>,
+    transport: Option<HttpErrorKind>,
+    io: Option<IoEvidence>,
+    /// The text of the deepest cause.
+    deepest: String,
+    is_bare_redirect: bool,
+    is_metadata_service: bool,
+}
+
+#[derive(Debug)]
+struct IoEvidence {
+    kind: io::ErrorKind,
+    text: String,
+}
+
+impl IoEvidence {
+    fn of(error: &io::Error) -> Self {
+        Self { kind: error.kind(), text: error.to_string() }
+    }
+}
+
+impl Evidence {
+    fn gather(error: &object_store::Error) -> Self {
+        let mut evidence = Self::default();
+        let mut next: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(cause) = next {
+            evidence.add(cause);
+            next = cause.source();
+        }
+        evidence
+    }
+
+    fn add(&mut self, cause: &(dyn Error + 'static)) {
+        if let Some(http) = cause.downcast_ref::<HttpError>() {
+            self.transport = Some(http.kind());
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            self.io = Some(IoEvidence::of(io));
+        }
+        let text = cause.to_string();
+        if let Some(answer) = text.split_once("status code: ").map(|(_, answer)| answer) {
+            self.status = answer.get(..3).and_then(|digits| digits.parse().ok()).or(self.status);
+        }
+        self.code = element(&text, "Code").or(self.code.take());
+        self.message = element(&text, "Message").or(self.message.take());
+        self.host = self.host.take().or_else(|| host_in(&text));
+        self.is_bare_redirect |= text.contains("redirect without LOCATION");
+        self.is_metadata_service |= text.contains("169.254.169.254") || text.contains("fd00:ec2::254");
+        self.deepest = text;
+    }
+
+    fn judge(self, location: &Location, error: &object_store::Error) -> StorageError {
+        use object_store::Error as E;
+        let location = location.clone();
+        if self.is_metadata_service {
+            let looked_in =
+                "the environment, the profile files, and the instance metadata service".to_owned();
+            return StorageError::NoCredentials { location, looked_in };
+        }
+        if location.is_local() && self.io.is_some() {
+            return self.of_io(&location);
+        }
+        let source = self.cause();
+        let code = self.code.as_deref().unwrap_or_default();
+        if matches!(code, "PermanentRedirect" | "IllegalLocationConstraintException")
+            || self.is_bare_redirect
+            || matches!(self.status, Some(301 | 307))
+            || (code == "AuthorizationHeaderMalformed"
+                && self.message.as_ref().is_some_and(|m| m.contains("region")))
+        {
+            return StorageError::WrongRegion { location, source };
+        }
+        match (code, self.status) {
+            ("NoSuchBucket", _) => return StorageError::NotFound { kind: "bucket of", location },
+            ("QuotaExceeded" | "XMinioStorageFull" | "EntityTooLarge" | "InsufficientStorage", _)
+            | (_, Some(507)) => {
+                return StorageError::Full { location, source };
+            }
+            (code, status) if DENIED.contains(&code) || matches!(status, Some(401 | 403)) => {
+                return StorageError::AccessDenied { location, source };
+            }
+            _ => {}
+        }
+        match error {
+            E::NotFound { .. } => StorageError::NotFound { kind: kind_of(&location), location },
+            E::AlreadyExists { .. } => StorageError::Conflict { location, what: "exists already" },
+            E::Precondition { .. } | E::NotModified { .. } => {
+                StorageError::Conflict { location, what: "was changed by somebody else" }
+            }
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+                StorageError::AccessDenied { location, source }
+            }
+            E::InvalidPath { .. } | E::NotSupported { .. } | E::NotImplemented { .. } => {
+                StorageError::Refused { location, source }
+            }
+            _ => match self.status {
+                Some(400..=499) if !matches!(self.status, Some(408 | 429)) => {
+                    StorageError::Refused { location, source }
+                }
+                Some(_) => StorageError::Unreachable { location, source },
+                None if self.transport.is_some() => StorageError::Unreachable { location, source },
+                None if self.io.is_some() => self.of_io(&location),
+                None => StorageError::Io { location, source },
+            },
+        }
+    }
+
+    fn of_io(self, location: &Location) -> StorageError {
+        let location = location.clone();
+        let Some(io) = self.io else {
+            return StorageError::Io { location, source: Cause(self.deepest) };
+        };
+        let source = Cause(io.text);
+        match io.kind {
+            io::ErrorKind::NotFound => StorageError::NotFound { kind: kind_of(&location), location },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StorageError::AccessDenied { location, source }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                StorageError::Full { location, source }
+            }
+            io::ErrorKind::AlreadyExists => StorageError::Conflict { location, what: "exists already" },
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::StaleNetworkFileHandle => StorageError::Unreachable { location, source },
+            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidFilename => {
+                StorageError::Refused { location, source }
+            }
+            _ => StorageError::Io { location, source },
+        }
+    }
+
+    /// One line that says what the store or the network said.
+    fn cause(&self) -> Cause {
+        let mut text = match (&self.code, &self.message, self.status) {
+            (Some(code), Some(message), _) => format!("{code}: {message}"),
+            (Some(code), None, _) => code.clone(),
+            (None, _, Some(status)) => format!("the server answered with status {status}"),
+            (None, _, None) => self.deepest.clone(),
+        };
+        if let Some(host) = &self.host {
+            text = format!("{host}: {text}");
+        }
+        Cause(text)
+    }
+}
+
+fn kind_of(location: &Location) -> &'static str {
+    if location.is_local() { "file" } else { "object" }
+}
+
+/// The text of an XML element, if it is there and plain.
+fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    let is_plain = !text.is_empty() && !text.contains('<') && text.len() < 400;
+    is_plain.then(|| text.trim().to_owned())
+}
+
+/// The scheme, host and port of the first URL in a message, without its path and query.
+fn host_in(text: &str) -> Option<String> {
+    let start = text.find("http://").or_else(|| text.find("https://"))?;
+    let url = url::Url::parse(text.get(start..)?.split_whitespace().next()?).ok()?;
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{}{port}", url.scheme(), url.host_str()?))
+}

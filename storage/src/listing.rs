@@ -1,0 +1,68 @@
+//! What is in a folder, and what one file looks like from outside.
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStoreExt};
+
+use crate::local::{LOCK_FILE, TEMPORARY_PREFIX};
+use crate::{Location, StorageError, Stores};
+
+/// A file as its store lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Where it is.
+    pub location: Location,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What identifies its content; on a file system made of inode, size and time of change.
+    pub etag: Option<String>,
+    /// When it was last changed.
+    pub modified: DateTime<Utc>,
+}
+
+impl Stores {
+    /// All files below `folder`, at any depth, sorted by path; a folder that does not exist has none.
+    pub async fn list(&self, folder: &Location) -> Result<Vec<FileEntry>, StorageError> {
+        let store = self.open(folder)?;
+        let path = folder.path();
+        let prefix = (!folder.is_root()).then_some(&path);
+        let objects: Vec<ObjectMeta> =
+            store.list(prefix).try_collect().await.map_err(|error| StorageError::classify(folder, error))?;
+        let mut entries: Vec<FileEntry> = objects
+            .into_iter()
+            .filter(|object| !folder.is_local() || !object.location.filename().is_some_and(is_ours))
+            .map(|object| entry(folder, object))
+            .collect();
+        entries.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(entries)
+    }
+
+    /// What `location` looks like from outside; `None` when there is no such file, also where a folder is.
+    pub async fn head(&self, location: &Location) -> Result<Option<FileEntry>, StorageError> {
+        if location.is_root() {
+            return Ok(None);
+        }
+        match self.open(location)?.head(&location.path()).await {
+            Ok(object) => Ok(Some(entry(location, object))),
+            Err(error) => match StorageError::classify(location, error) {
+                StorageError::NotFound { kind: "file" | "object", .. } => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+}
+
+/// `object`, listed in the store of `beside`, as an entry.
+fn entry(beside: &Location, object: ObjectMeta) -> FileEntry {
+    FileEntry {
+        location: beside.sibling(&object.location),
+        size: object.size,
+        etag: object.e_tag,
+        modified: object.last_modified,
+    }
+}
+
+/// A file of ours that is being written, or holds a lock.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX) || name == LOCK_FILE
+}

@@ -1,0 +1,112 @@
+//! What a user may set about storage: credentials and endpoints, limits of time and of place.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that [`crate::Stores`] needs to know; `Debug` shows names of settings, never a secret's value.
+#[derive(Clone)]
+pub struct StorageOptions {
+    /// Settings in the style of the AWS tools (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), which the
+    /// command line reads from the process environment. The first of two equal names wins; empty values count as unset.
+    pub environment: Vec<(String, String)>,
+    /// `backsight.s3` of `feature_store.yaml`.
+    pub s3: S3Options,
+    /// The home folder, for `~/.aws/credentials` and `~/.aws/config`.
+    pub home: Option<PathBuf>,
+    /// When given, local locations outside of these folders are refused.
+    pub allowed_local_roots: Option<Vec<PathBuf>>,
+    /// How long one request may take, body included. Conditional puts under contention take seconds on some servers.
+    pub request_timeout: Duration,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// How often a request is repeated after a fault of the server or network.
+    pub retries_max: usize,
+    /// How long after its start a request may still be repeated.
+    pub retry_timeout: Duration,
+    /// How long a local write waits for another process that writes in the same folder.
+    pub lock_timeout: Duration,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self {
+            environment: Vec::new(),
+            s3: S3Options::default(),
+            home: None,
+            allowed_local_roots: None,
+            request_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(5),
+            retries_max: 5,
+            retry_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl StorageOptions {
+    /// The value of one environment setting, if it is set and not empty.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.environment
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// `backsight.s3` of `feature_store.yaml`: how to reach S3, never a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Options {
+    /// The endpoint of every S3 location that does not bring its own.
+    pub endpoint: Option<String>,
+    /// The region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's, `us-east-1`.
+    pub region: Option<String>,
+    /// Whether plain HTTP may be used; an `http://` endpoint allows it unless this says no.
+    pub allow_http: Option<bool>,
+    /// Whether the bucket is part of the host name; the default is no for own endpoints, yes for AWS.
+    pub virtual_hosted_style: Option<bool>,
+}
+
+/// Settings whose value is shown in `Debug`; any other may hold a secret.
+const SHOWN: [&str; 12] = [
+    "AWS_ALLOW_HTTP",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_SKIP_SIGNATURE",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+];
+
+/// Environment settings with the values of secrets left out.
+struct Redacted<'a>(&'a [(String, String)]);
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |name: &str, value| {
+            if SHOWN.contains(&name) && !str::contains(value, '@') { value } else { "…" }
+        };
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
+    }
+}
+
+impl fmt::Debug for StorageOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StorageOptions")
+            .field("environment", &Redacted(&self.environment))
+            .field("s3", &self.s3)
+            .field("home", &self.home)
+            .field("allowed_local_roots", &self.allowed_local_roots)
+            .field("request_timeout", &self.request_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("retries_max", &self.retries_max)
+            .field("retry_timeout", &self.retry_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .finish()
+    }
+}

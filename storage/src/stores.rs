@@ -1,0 +1,128 @@
+//! All stores of a process: one client for each endpoint and bucket, built when first needed.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use object_store::aws::AmazonS3;
+use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
+use object_store::{ObjectStore, path::Path as ObjectPath};
+use url::Url;
+
+use crate::allowed::{AllowedFiles, AllowedRoots};
+use crate::profile::Profile;
+use crate::s3::S3Settings;
+use crate::{Location, StorageError, StorageOptions};
+
+/// All stores of a process. Cheap to clone; clones share their clients.
+#[derive(Clone)]
+pub struct Stores {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: StorageOptions,
+    allowed: AllowedRoots,
+    local: Arc<dyn ObjectStore>,
+    profile: OnceLock<Profile>,
+    /// By the URL that names the store.
+    buckets: Mutex<HashMap<Url, Arc<AmazonS3>>>,
+    /// Stores that were found to honour conditions.
+    proved: Mutex<HashSet<Url>>,
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+impl Stores {
+    /// Keeps the options; nothing is opened or read yet.
+    pub fn new(options: StorageOptions) -> Self {
+        let allowed = AllowedRoots::new(options.allowed_local_roots.clone());
+        let local: Arc<dyn ObjectStore> = match allowed.is_everything() {
+            true => Arc::new(LocalFileSystem::new()),
+            false => Arc::new(AllowedFiles::new(allowed.clone())),
+        };
+        let inner = Inner {
+            options,
+            allowed,
+            local,
+            profile: OnceLock::new(),
+            buckets: Mutex::default(),
+            proved: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The options these stores were made with.
+    pub fn options(&self) -> &StorageOptions {
+        &self.inner.options
+    }
+
+    /// The store that `location` is in; use [`Location::path`] inside it.
+    pub fn open(&self, location: &Location) -> Result<Arc<dyn ObjectStore>, StorageError> {
+        if location.is_local() {
+            self.inner.allowed.check(location)?;
+            return Ok(Arc::clone(&self.inner.local));
+        }
+        Ok(self.bucket(location)?)
+    }
+
+    /// The store that [`Location::store_url`] named.
+    pub fn open_url(&self, store_url: &Url) -> Result<Arc<dyn ObjectStore>, StorageError> {
+        let location = Location::from_store(store_url, &ObjectPath::ROOT)?;
+        // The root of the file system is no file: what is below is checked when it is touched.
+        if location.is_local() { Ok(Arc::clone(&self.inner.local)) } else { self.open(&location) }
+    }
+
+    /// Uploads in parts that stay unseen until completed; `None` on a file system, which has no such thing.
+    pub fn multipart(&self, location: &Location) -> Result<Option<Arc<dyn MultipartStore>>, StorageError> {
+        if location.is_local() {
+            self.inner.allowed.check(location)?;
+            return Ok(None);
+        }
+        Ok(Some(self.bucket(location)?))
+    }
+
+    /// The path on the file system, checked against the allowed folders; `None` elsewhere.
+    pub(crate) fn local_path(&self, location: &Location) -> Result<Option<std::path::PathBuf>, StorageError> {
+        if location.is_local() {
+            self.inner.allowed.check(location)?;
+        }
+        Ok(location.local_path())
+    }
+
+    /// Whether a check that is made once for each store and process was passed already.
+    pub(crate) fn is_proved(&self, location: &Location) -> bool {
+        let proved = self.inner.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        proved.contains(&location.store_url())
+    }
+
+    pub(crate) fn set_proved(&self, location: &Location) {
+        let mut proved = self.inner.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        proved.insert(location.store_url());
+    }
+
+    fn bucket(&self, location: &Location) -> Result<Arc<AmazonS3>, StorageError> {
+        let bucket = location.bucket().unwrap_or_default();
+        let mut buckets = self.inner.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = location.store_url();
+        if let Some(client) = buckets.get(&key) {
+            return Ok(Arc::clone(client));
+        }
+        let options = &self.inner.options;
+        let profile = self.inner.profile.get_or_init(|| Profile::read(options));
+        let client = Arc::new(S3Settings::decide(location, options, profile)?.build(bucket, options)?);
+        buckets.insert(key, Arc::clone(&client));
+        Ok(client)
+    }
+}
+
+/// The folder of a local path; the root is its own.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
