@@ -222,3 +222,84 @@ fn host_in(text: &str) -> Option<String> {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     Some(format!("{}://{}{port}", url.scheme(), url.host_str()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::io;
+    use std::path::Path;
+
+    use backsight_proto::ErrorCode;
+
+    use crate::{Location, StorageError};
+
+    fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> object_store::Error {
+        object_store::Error::Generic { store: "test", source: source.into() }
+    }
+
+    fn classify(text: &str, error: object_store::Error) -> StorageError {
+        StorageError::classify(&Location::parse(text, Path::new("/"), None).unwrap(), error)
+    }
+
+    fn answer(status: &str, code: &str) -> object_store::Error {
+        generic(format!(
+            "Error performing PUT http://h:9000/b/k?x=1 in 3ms - Server returned non-2xx status code: {status}: \
+             <Error><Code>{code}</Code><Message>words</Message><AWSAccessKeyId>hush</AWSAccessKeyId></Error>"
+        ))
+    }
+
+    #[test]
+    fn system_errors_have_their_class() {
+        // 28 is ENOSPC, 122 EDQUOT, 13 EACCES, 30 EROFS, 2 ENOENT, 5 EIO, 21 EISDIR.
+        let table = [
+            (28, ErrorCode::Limit),
+            (122, ErrorCode::Limit),
+            (13, ErrorCode::AccessDenied),
+            (30, ErrorCode::AccessDenied),
+            (2, ErrorCode::NotFound),
+            (5, ErrorCode::Unreachable),
+            (21, ErrorCode::Usage),
+        ];
+        for (number, code) in table {
+            let error = classify("/x", generic(io::Error::from_raw_os_error(number)));
+            assert_eq!(error.code(), code, "{error:?}");
+            let nested = io::Error::other(generic(io::Error::from_raw_os_error(number)));
+            assert_eq!(classify("/x", generic(nested)).code(), code, "deeper down");
+        }
+    }
+
+    #[test]
+    fn answers_of_a_server_have_their_class_and_show_nothing_it_echoes() {
+        let table = [
+            ("403 Forbidden", "InvalidAccessKeyId", ErrorCode::AccessDenied),
+            ("403 Forbidden", "SignatureDoesNotMatch", ErrorCode::AccessDenied),
+            ("400 Bad Request", "ExpiredToken", ErrorCode::AccessDenied),
+            ("401 Unauthorized", "Whatever", ErrorCode::AccessDenied),
+            ("404 Not Found", "NoSuchBucket", ErrorCode::NotFound),
+            ("503 Service Unavailable", "SlowDown", ErrorCode::Unreachable),
+            ("429 Too Many Requests", "TooMany", ErrorCode::Unreachable),
+            ("507 Insufficient Storage", "Whatever", ErrorCode::Limit),
+            ("400 Bad Request", "QuotaExceeded", ErrorCode::Limit),
+            ("301 Moved Permanently", "PermanentRedirect", ErrorCode::Usage),
+            ("400 Bad Request", "InvalidArgument", ErrorCode::Usage),
+        ];
+        for (status, name, code) in table {
+            let error = classify("s3://b/k", answer(status, name));
+            assert_eq!(error.code(), code, "{status} {name}: {error:?}");
+            assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+            assert!(error.to_string().contains("`s3://b/k`"), "{error}");
+        }
+        let error = classify("s3://b/k", answer("403 Forbidden", "SignatureDoesNotMatch"));
+        assert_eq!(error.source().unwrap().to_string(), "http://h:9000: SignatureDoesNotMatch: words");
+        assert!(error.hint().unwrap().contains("retrying will not help"));
+    }
+
+    #[test]
+    fn the_metadata_service_means_that_there_are_no_credentials() {
+        let error = classify(
+            "s3://b/k",
+            generic("Error performing PUT http://169.254.169.254/latest/api/token in 5s"),
+        );
+        assert!(matches!(error, StorageError::NoCredentials { .. }), "{error:?}");
+    }
+}

@@ -33,6 +33,8 @@ impl Stores {
             .filter(|object| !folder.is_local() || !object.location.filename().is_some_and(is_ours))
             .map(|object| entry(folder, object))
             .collect();
+        // A link inside of an allowed folder may lead out of it.
+        entries.iter().try_for_each(|entry| self.check_allowed(&entry.location))?;
         entries.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(entries)
     }

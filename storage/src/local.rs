@@ -67,7 +67,7 @@ pub(crate) async fn replace(
         let conflict = |what| Err(StorageError::Conflict { location: location.clone(), what });
         let path = follow_link(path);
         let folder = folder_of(&path);
-        if !folder.exists() {
+        if !folder.is_dir() {
             return conflict("was deleted by somebody else");
         }
         let _lock = lock_folder(location, folder, timeout)?;
@@ -132,7 +132,6 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// `read`, with a folder in its place named as such.
 fn read_whole(path: &Path) -> io::Result<Bytes> {
     std::fs::read(path).map(Bytes::from)
 }
@@ -162,7 +161,11 @@ fn create_folder(folder: &Path) -> io::Result<()> {
     while let Some(parent) = missing.last().and_then(|last| last.parent()).filter(|parent| !parent.exists()) {
         missing.push(parent);
     }
-    std::fs::create_dir_all(folder)?;
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        // "Exists already" would be told about the file that was to be written, and is about one above it.
+        let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists;
+        return Err(if is_in_the_way { io::ErrorKind::NotADirectory.into() } else { error });
+    }
     missing.iter().try_for_each(|made| sync_folder(folder_of(made)))
 }
 

@@ -22,7 +22,7 @@ use crate::StorageError;
 /// assert_eq!(location.to_string(), "/repo/registry.pb");
 /// # Ok::<(), backsight_storage::StorageError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
     store: Arc<Store>,
     path: ObjectPath,
@@ -255,6 +255,15 @@ impl fmt::Display for Location {
     }
 }
 
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.endpoint() {
+            Some(endpoint) => write!(f, "Location({self} at {endpoint})"),
+            None => write!(f, "Location({self})"),
+        }
+    }
+}
+
 /// Splits `scheme://rest`, and `file:/rest`; the scheme in lower case.
 fn split_scheme(text: &str) -> Option<(String, &str)> {
     let (scheme, rest) = match text.split_once("://") {
@@ -327,4 +336,124 @@ fn from_hex(hex: &str) -> Option<String> {
         return None;
     }
     String::from_utf8(pairs.iter().map(|[high, low]| high << 4 | low).collect()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use backsight_proto::ErrorCode;
+    use url::Url;
+
+    use super::Location;
+
+    fn parse(text: &str) -> Location {
+        Location::parse(text, Path::new("/repo"), None).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_location_is_shown_in_one_way() {
+        let table = [
+            ("s3://b/k", "s3://b/k"),
+            ("S3://b/a/k/", "s3://b/a/k"),
+            ("s3://b", "s3://b"),
+            ("s3://b/", "s3://b"),
+            ("s3://b/a%20b?c#d é", "s3://b/a%20b?c#d é"),
+            ("file:///x/y", "/x/y"),
+            ("file://localhost/x", "/x"),
+            ("file:/x", "/x"),
+            ("file:///a%20b", "/a b"),
+            ("/x//y/./z/", "/x/y/z"),
+            ("/", "/"),
+            ("data/x.parquet", "/repo/data/x.parquet"),
+            ("../x", "/x"),
+            ("../../../x", "/x"),
+            (".", "/repo"),
+            ("a:b", "/repo/a:b"),
+            ("data/*.parquet", "/repo/data/*.parquet"),
+        ];
+        for (given, shown) in table {
+            assert_eq!(parse(given).to_string(), shown, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_location_is_refused_with_its_reason() {
+        let table = [
+            ("", "it is empty"),
+            ("gs://b/k", "not supported yet"),
+            ("abfss://c@account/k", "not supported yet"),
+            ("http://host/x", "allowed are `s3://`, `file://` and local paths"),
+            ("s3a://b/k", "scheme `s3a`"),
+            ("s3://", "it has no bucket"),
+            ("s3:///k", "it has no bucket"),
+            ("s3://b c/k", "not ` `"),
+            ("s3://b//k", "empty part"),
+            ("s3://b/a/../k", "a part `.` or `..`"),
+            ("s3://key:hush@b/k", "credentials do not belong"),
+            ("file://host/x", "absolute path"),
+            ("/a\nb", "control character"),
+        ];
+        for (given, reason) in table {
+            let error = Location::parse(given, Path::new("/repo"), None).unwrap_err();
+            assert!(error.to_string().contains(reason), "{given}: {error}");
+            assert!(!format!("{error:?}").contains("hush"), "a password was shown");
+            assert_eq!(error.code(), ErrorCode::Usage, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_store_is_enough_to_find_it_again() {
+        let endpoint = Some("http://127.0.0.1:9000/");
+        let table = [
+            (parse("/x/y"), "file:///"),
+            (parse("s3://My_bucket/k"), "s3://My_bucket"),
+            (
+                Location::parse("s3://b/a/k", Path::new("/"), endpoint).unwrap(),
+                "s3-687474703a2f2f3132372e302e302e313a39303030://b",
+            ),
+        ];
+        for (location, name) in table {
+            assert_eq!(location.store_url().as_str(), name);
+            assert_eq!(Location::from_store(&location.store_url(), &location.path()).unwrap(), location);
+        }
+        for name in ["s3-zz://b", "s3-6://b", "gs://b", "s3-67733a2f2f78://b"] {
+            let url = Url::parse(name).unwrap();
+            assert!(Location::from_store(&url, &"k".into()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_a_url_without_secrets_and_part_of_the_identity() {
+        let at = |endpoint| Location::parse("s3://b/k", Path::new("/"), endpoint);
+        assert_eq!(at(Some("")).unwrap(), at(None).unwrap());
+        assert_ne!(at(Some("http://h:1")).unwrap(), at(None).unwrap());
+        assert_eq!(at(Some("http://h:1/")).unwrap(), at(Some("http://h:1")).unwrap());
+        assert_eq!(at(Some("h:1")).unwrap().endpoint(), Some("https://h:1"), "as pyarrow reads it");
+        for bad in ["ftp://h", "http://u:hush@h", "http://", "http://h?x=1"] {
+            let error = at(Some(bad)).unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("hush"), "{error}");
+        }
+        assert!(Location::parse("/x", Path::new("/"), Some("ftp://ignored")).is_ok(), "for S3 only");
+    }
+
+    #[test]
+    fn joining_never_leaves_the_folder() {
+        let folder = parse("s3://b/a");
+        assert_eq!(folder.join("x/y").to_string(), "s3://b/a/x/y");
+        assert_eq!(folder.join("../../x//./y").to_string(), "s3://b/a/x/y");
+        assert_eq!(folder.join("a%b é").to_string(), "s3://b/a/a%b é", "no escaping twice");
+        assert_eq!(folder.join("").to_string(), "s3://b/a");
+        assert_eq!(parse("/").join("x").local_path(), Some(PathBuf::from("/x")));
+        assert_eq!(folder.parent().unwrap().join("c").to_string(), "s3://b/c");
+        assert_eq!(folder.parent().unwrap().parent(), None);
+        assert_eq!((folder.file_name(), parse("s3://b").file_name()), (Some("a"), None));
+    }
+
+    #[test]
+    fn within_means_whole_names() {
+        assert!(parse("/a/b").is_within(&parse("/a")) && parse("/a").is_within(&parse("/a")));
+        assert!(parse("/a").is_within(&parse("/")));
+        assert!(!parse("/ab").is_within(&parse("/a")) && !parse("s3://b/a/b").is_within(&parse("/a")));
+    }
 }

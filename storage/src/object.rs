@@ -71,7 +71,10 @@ impl Stores {
             match found {
                 Some(found) if found.bytes == bytes => return Ok(found.version),
                 Some(_) => {
-                    return Err(StorageError::Conflict { location: location.clone(), what: "exists already" });
+                    return Err(StorageError::Conflict {
+                        location: location.clone(),
+                        what: "exists already",
+                    });
                 }
                 // "Conflict" and nothing there: another write of this key was under way, and came to nothing.
                 None if is_conflict(&error) && attempt < CREATE_ATTEMPTS_MAX => {

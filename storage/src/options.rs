@@ -110,3 +110,31 @@ impl fmt::Debug for StorageOptions {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::StorageOptions;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let environment = [
+            ("AWS_ACCESS_KEY_ID", "hush-id"),
+            ("AWS_SECRET_ACCESS_KEY", "hush-key"),
+            ("AWS_SESSION_TOKEN", "hush-token"),
+            ("AWS_ENDPOINT_URL", "http://user:hush@host"),
+            ("AWS_SOMETHING_NEW", "hush"),
+            ("AWS_REGION", "eu-west-1"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let shown = format!("{:?}", StorageOptions { environment, ..StorageOptions::default() });
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("eu-west-1") && shown.contains("AWS_SESSION_TOKEN"), "{shown}");
+    }
+
+    #[test]
+    fn an_empty_setting_is_unset() {
+        let environment = vec![("A".to_owned(), String::new()), ("A".to_owned(), "1".to_owned())];
+        let options = StorageOptions { environment, ..StorageOptions::default() };
+        assert_eq!((options.setting("A"), options.setting("B")), (Some("1"), None));
+    }
+}

@@ -294,3 +294,124 @@ fn host_with_bucket(endpoint: &str, bucket: &str) -> String {
     }
     url.as_str().trim_end_matches('/').to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use backsight_proto::ErrorCode;
+
+    use super::{Identity, S3Settings, host_with_bucket};
+    use crate::profile::Profile;
+    use crate::{Location, S3Options, StorageError, StorageOptions};
+
+    const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+
+    fn options(environment: &[(&str, &str)]) -> StorageOptions {
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        StorageOptions { environment, ..StorageOptions::default() }
+    }
+
+    fn decide(
+        options: &StorageOptions,
+        own: Option<&str>,
+        profile: &Profile,
+    ) -> Result<S3Settings, StorageError> {
+        S3Settings::decide(&Location::parse("s3://b/k", Path::new("/"), own).unwrap(), options, profile)
+    }
+
+    fn failure(result: Result<S3Settings, StorageError>) -> StorageError {
+        result.err().unwrap()
+    }
+
+    #[test]
+    fn the_nearest_endpoint_wins() {
+        let mut options = options(&KEYS);
+        let profile = Profile { endpoint: Some("http://profile".to_owned()), ..Profile::default() };
+        let endpoint =
+            |options: &StorageOptions, own| decide(options, own, &profile).unwrap().endpoint.unwrap();
+        assert_eq!(endpoint(&options, None), "http://profile");
+        options.environment.push(("AWS_ENDPOINT_URL".to_owned(), "http://all/".to_owned()));
+        assert_eq!(endpoint(&options, None), "http://all");
+        options.environment.push(("AWS_ENDPOINT_URL_S3".to_owned(), "http://s3".to_owned()));
+        assert_eq!(endpoint(&options, None), "http://s3");
+        options.s3.endpoint = Some("http://yaml".to_owned());
+        assert_eq!(endpoint(&options, None), "http://yaml");
+        assert_eq!(endpoint(&options, Some("http://own")), "http://own");
+        assert!(decide(&super::tests::options(&KEYS), None, &Profile::default()).unwrap().endpoint.is_none());
+    }
+
+    #[test]
+    fn plain_http_follows_the_endpoint_unless_forbidden() {
+        let mut options = options(&KEYS);
+        assert!(!decide(&options, None, &Profile::default()).unwrap().allow_http);
+        assert!(decide(&options, Some("http://h"), &Profile::default()).unwrap().allow_http);
+        options.s3.allow_http = Some(false);
+        let error = failure(decide(&options, Some("http://h"), &Profile::default()));
+        assert_eq!(error.code(), ErrorCode::Usage);
+        assert!(error.to_string().contains("plain HTTP"), "{error}");
+    }
+
+    #[test]
+    fn own_endpoints_take_the_bucket_in_the_path_and_amazon_in_the_host() {
+        let mut options = options(&KEYS);
+        assert!(decide(&options, None, &Profile::default()).unwrap().virtual_hosted);
+        assert!(!decide(&options, Some("http://h"), &Profile::default()).unwrap().virtual_hosted);
+        options.s3 = S3Options { virtual_hosted_style: Some(true), ..S3Options::default() };
+        assert!(decide(&options, Some("http://h"), &Profile::default()).unwrap().virtual_hosted);
+        assert_eq!(host_with_bucket("http://h:9000", "b"), "http://b.h:9000");
+        assert_eq!(host_with_bucket("http://b.h:9000", "b"), "http://b.h:9000");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_profile() {
+        let profile = Profile {
+            access_key: Some("p".to_owned()),
+            secret_key: Some("q".to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            exists: true,
+            ..Profile::default()
+        };
+        let both = decide(&options(&KEYS), None, &profile).unwrap();
+        assert!(matches!(both.identity, Identity::Keys { access_key, .. } if access_key == "id"));
+        assert_eq!(both.region, "eu-west-1");
+        let settings = decide(&options(&[("AWS_REGION", "us-west-2")]), None, &profile).unwrap();
+        assert!(matches!(settings.identity, Identity::Keys { access_key, .. } if access_key == "p"));
+        assert_eq!(settings.region, "us-west-2");
+    }
+
+    #[test]
+    fn nothing_waits_for_a_metadata_service_that_cannot_be_there() {
+        let none = Profile::default();
+        for (environment, own) in
+            [(options(&[]), Some("http://h")), (options(&[("AWS_EC2_METADATA_DISABLED", "true")]), None)]
+        {
+            let error = failure(decide(&environment, own, &none));
+            assert_eq!(error.code(), ErrorCode::AccessDenied, "{error:?}");
+            assert!(error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"));
+        }
+        let on_amazon = decide(&options(&[]), None, &none).unwrap();
+        assert!(on_amazon.identity == Identity::InstanceMetadata);
+        let public = decide(&options(&[("AWS_SKIP_SIGNATURE", "true")]), Some("http://h"), &none).unwrap();
+        assert!(public.identity == Identity::Anonymous);
+        let hinted = options(&[("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "arn")]);
+        let hinted = decide(&hinted, Some("http://h"), &none).unwrap();
+        assert!(matches!(hinted.identity, Identity::WebToken { .. }));
+    }
+
+    #[test]
+    fn half_a_key_an_unknown_profile_and_an_odd_flag_are_refused_by_name() {
+        let table = [
+            (options(&KEYS[..1]), "`AWS_SECRET_ACCESS_KEY`"),
+            (options(&[("AWS_PROFILE", "nobody")]), "no profile `nobody`"),
+            (options(&[KEYS[0], KEYS[1], ("AWS_ALLOW_HTTP", "maybe")]), "`maybe`"),
+            (options(&[KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL", "ftp://h")]), "`AWS_ENDPOINT_URL`"),
+        ];
+        for (options, part) in table {
+            let error = failure(decide(&options, None, &Profile::default()));
+            assert!(error.to_string().contains(part), "{error}");
+            assert!(!format!("{error:?}").contains("secret\""), "{error:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use object_store::aws::AmazonS3;
@@ -66,7 +66,7 @@ impl Stores {
     /// The store that `location` is in; use [`Location::path`] inside it.
     pub fn open(&self, location: &Location) -> Result<Arc<dyn ObjectStore>, StorageError> {
         if location.is_local() {
-            self.inner.allowed.check(location)?;
+            self.check_allowed(location)?;
             return Ok(Arc::clone(&self.inner.local));
         }
         Ok(self.bucket(location)?)
@@ -82,18 +82,21 @@ impl Stores {
     /// Uploads in parts that stay unseen until completed; `None` on a file system, which has no such thing.
     pub fn multipart(&self, location: &Location) -> Result<Option<Arc<dyn MultipartStore>>, StorageError> {
         if location.is_local() {
-            self.inner.allowed.check(location)?;
+            self.check_allowed(location)?;
             return Ok(None);
         }
         Ok(Some(self.bucket(location)?))
     }
 
     /// The path on the file system, checked against the allowed folders; `None` elsewhere.
-    pub(crate) fn local_path(&self, location: &Location) -> Result<Option<std::path::PathBuf>, StorageError> {
-        if location.is_local() {
-            self.inner.allowed.check(location)?;
-        }
+    pub(crate) fn local_path(&self, location: &Location) -> Result<Option<PathBuf>, StorageError> {
+        self.check_allowed(location)?;
         Ok(location.local_path())
+    }
+
+    /// Refuses a local location outside of the allowed folders.
+    pub(crate) fn check_allowed(&self, location: &Location) -> Result<(), StorageError> {
+        self.inner.allowed.check(location)
     }
 
     /// Whether a check that is made once for each store and process was passed already.
