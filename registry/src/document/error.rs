@@ -3,7 +3,6 @@
 use backsight_proto::ErrorCode;
 use thiserror::Error;
 
-use crate::document::ObjectKind;
 use crate::document::signature::Signature;
 use crate::wire::WireError;
 
@@ -44,14 +43,12 @@ pub enum DocumentError {
         /// What there is.
         known: Vec<String>,
     },
-    /// An object cannot be shown as JSON.
-    #[error("{kind} `{name}` cannot be shown as JSON")]
+    /// Something cannot be shown as JSON: a time or a duration beyond what the JSON form can say.
+    #[error("{what} cannot be shown as JSON")]
     NotJson {
-        /// Which kind.
-        kind: ObjectKind,
-        /// Its name.
-        name: String,
-        /// Why.
+        /// What should be shown.
+        what: String,
+        /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

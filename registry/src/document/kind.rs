@@ -5,6 +5,8 @@ use std::fmt;
 use backsight_proto::feast::core;
 use prost::{DecodeError, Message};
 
+use crate::kind::Kind;
+
 /// A kind of object of a registry, one for each list of the `Registry` message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
@@ -146,6 +148,19 @@ impl ObjectKind {
             }
         };
         Ok(ObjectId { kind: self, project, name })
+    }
+}
+
+impl From<Kind> for ObjectKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Project => Self::Project,
+            Kind::Entity => Self::Entity,
+            Kind::DataSource => Self::DataSource,
+            Kind::FeatureView => Self::FeatureView,
+            Kind::OnDemandFeatureView => Self::OnDemandFeatureView,
+            Kind::FeatureService => Self::FeatureService,
+        }
     }
 }
 

@@ -1,13 +1,27 @@
 //! A registry file as a document: read, looked into, changed, and written back without losing what we do not know.
 
+mod apply;
+mod apply_error;
 mod catalog;
+mod edit;
 mod error;
+mod fingerprint;
+mod history;
+mod json;
+mod keep_unknown;
 mod kind;
 mod lift;
+mod lower;
+mod message;
 mod registry_document;
+mod same;
 mod signature;
+mod views;
 
+pub use apply_error::ApplyError;
+pub use edit::Stamp;
 pub use error::DocumentError;
+pub use fingerprint::ProjectFingerprint;
 pub use kind::ObjectKind;
 pub use registry_document::RegistryDocument;
 pub use signature::Signature;

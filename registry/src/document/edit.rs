@@ -1,0 +1,203 @@
+//! One change of one project: objects put in and taken out, everything else left as it is.
+
+use backsight_proto::feast::core;
+use chrono::{DateTime, Utc};
+use prost::Message;
+use prost_types::Timestamp;
+use uuid::Uuid;
+
+use crate::document::ApplyError;
+use crate::document::RegistryDocument;
+use crate::document::history::VersionHistory;
+use crate::document::keep_unknown::keep_unknown;
+use crate::document::kind::{ObjectId, ObjectKind};
+use crate::document::lower::LATEST;
+use crate::document::registry_document::{LAST_UPDATED, Record, SCHEMA_VERSION, VERSION_ID};
+use crate::document::same::{Definition, Versioned};
+use crate::wire::WireField;
+
+/// The schema version that every Feast writes.
+const REGISTRY_SCHEMA_VERSION: &str = "1";
+
+/// What a write takes from outside: the time, and ids that nobody used before.
+pub struct Stamp<'a> {
+    /// The time that changed objects carry.
+    pub now: DateTime<Utc>,
+    /// Gives a fresh id with every call.
+    pub next_id: &'a mut (dyn FnMut() -> Uuid + Send),
+}
+
+impl std::fmt::Debug for Stamp<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stamp").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl Stamp<'_> {
+    /// The time in the precision of Feast, microseconds.
+    fn timestamp(&self) -> Timestamp {
+        let micros = self.now.timestamp_subsec_micros().min(999_999);
+        Timestamp { seconds: self.now.timestamp(), nanos: i32::try_from(micros * 1_000).unwrap_or_default() }
+    }
+}
+
+/// A document that is being changed.
+#[derive(Debug)]
+pub(crate) struct Edit<'a, 'b> {
+    pub(crate) records: Vec<Record>,
+    pub(crate) history: VersionHistory,
+    pub(crate) project: &'a str,
+    pub(crate) now: Timestamp,
+    stamp: &'a mut Stamp<'b>,
+    is_changed: bool,
+}
+
+impl<'a, 'b> Edit<'a, 'b> {
+    pub(crate) fn new(document: &RegistryDocument, project: &'a str, stamp: &'a mut Stamp<'b>) -> Self {
+        Self {
+            records: document.records.clone(),
+            history: VersionHistory::read(&document.records),
+            project,
+            now: stamp.timestamp(),
+            stamp,
+            is_changed: false,
+        }
+    }
+
+    /// Whether the project has this object.
+    pub(crate) fn has(&self, kind: ObjectKind, name: &str) -> bool {
+        self.position(kind, name).is_some()
+    }
+
+    /// Puts an object in: `build` gets the old message. An object that stays the same keeps its bytes.
+    pub(crate) fn upsert<M: Definition>(
+        &mut self,
+        kind: ObjectKind,
+        name: &str,
+        build: impl FnOnce(Option<M>) -> Result<M, ApplyError>,
+    ) -> Result<(), ApplyError> {
+        let old = self.old::<M>(kind, name);
+        let new = build(old.clone())?;
+        if old.is_some_and(|old| new.is_same(&old)) {
+            return Ok(());
+        }
+        self.put(kind, name, &new).map(|_| ())
+    }
+
+    /// As [`Self::upsert`] for a view, whose schema has versions: a new schema is a new version, as Feast counts them.
+    pub(crate) fn upsert_view<M: Versioned>(
+        &mut self,
+        kind: ObjectKind,
+        name: &str,
+        build: impl FnOnce(Option<M>) -> Result<M, ApplyError>,
+    ) -> Result<(), ApplyError> {
+        let old = self.old::<M>(kind, name);
+        let mut new = build(old.clone())?;
+        let Some(old) = old else {
+            new.set_version(0, LATEST);
+            let bytes = self.put(kind, name, &new)?;
+            self.record_version(name, M::VIEW_TYPE, 0, bytes);
+            return Ok(());
+        };
+        if new.is_same(&old) {
+            return Ok(());
+        }
+        if !new.is_new_version_of(&old) {
+            return self.put(kind, name, &new).map(|_| ());
+        }
+        let mut number = self.history.next_number(self.project, name);
+        if number == 0 {
+            let position = self.position(kind, name);
+            let bytes = position.and_then(|at| self.records.get(at)).map(|record| record.payload().to_vec());
+            self.record_version(name, M::VIEW_TYPE, 0, bytes.unwrap_or_default());
+            number = 1;
+        }
+        new.set_version(number, LATEST);
+        let bytes = self.put(kind, name, &new)?;
+        self.record_version(name, M::VIEW_TYPE, number, bytes);
+        Ok(())
+    }
+
+    /// Takes out the project's objects that `is_gone` names; the versions of a view go with it.
+    pub(crate) fn remove(&mut self, is_gone: impl Fn(&ObjectId) -> bool) {
+        let project = self.project;
+        let is_gone =
+            |record: &Record| record.id.as_ref().is_some_and(|id| id.project == project && is_gone(id));
+        let gone = self.records.iter().filter(|record| is_gone(record));
+        let gone: Vec<ObjectId> = gone.filter_map(|record| record.id.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.records.retain(|record| !is_gone(record));
+        for id in gone {
+            if matches!(id.kind, ObjectKind::FeatureView | ObjectKind::OnDemandFeatureView) {
+                self.history.remove(project, &id.name);
+            }
+        }
+        self.is_changed = true;
+    }
+
+    /// The changed document, with a fresh version id; the old one when nothing has changed.
+    pub(crate) fn finish(mut self) -> RegistryDocument {
+        if self.is_changed {
+            let version_id = (self.stamp.next_id)().to_string();
+            self.history.write(&mut self.records);
+            set_singular(&mut self.records, SCHEMA_VERSION, REGISTRY_SCHEMA_VERSION.as_bytes());
+            set_singular(&mut self.records, VERSION_ID, version_id.as_bytes());
+            set_singular(&mut self.records, LAST_UPDATED, &self.now.encode_to_vec());
+        }
+        RegistryDocument { records: self.records }
+    }
+
+    fn position(&self, kind: ObjectKind, name: &str) -> Option<usize> {
+        let is_it = |id: &ObjectId| id.kind == kind && id.project == self.project && id.name == name;
+        self.records.iter().position(|record| record.id.as_ref().is_some_and(is_it))
+    }
+
+    fn old<M: Definition>(&self, kind: ObjectKind, name: &str) -> Option<M> {
+        let record = self.records.get(self.position(kind, name)?)?;
+        M::decode(record.payload()).ok()
+    }
+
+    fn put<M: Definition>(&mut self, kind: ObjectKind, name: &str, new: &M) -> Result<Vec<u8>, ApplyError> {
+        self.is_changed = true;
+        let id = ObjectId { kind, project: self.project.to_owned(), name: name.to_owned() };
+        let bytes = new.encode_to_vec();
+        let Some(record) = self.position(kind, name).and_then(|at| self.records.get_mut(at)) else {
+            let place = place_for(&self.records, kind.field_number());
+            self.records.insert(place, Record::object(id, &bytes));
+            return Ok(bytes);
+        };
+        let bytes = keep_unknown(kind.message_name(), record.payload(), bytes)
+            .ok_or(ApplyError::NoMessage { message: kind.message_name() })?;
+        *record = Record::object(id, &bytes);
+        Ok(bytes)
+    }
+
+    fn record_version(&mut self, view: &str, view_type: &str, number: i32, bytes: Vec<u8>) {
+        self.history.push(core::FeatureViewVersionRecord {
+            feature_view_name: view.to_owned(),
+            project_id: self.project.to_owned(),
+            version_number: number,
+            feature_view_type: view_type.to_owned(),
+            feature_view_proto: bytes,
+            created_timestamp: Some(self.now),
+            description: String::new(),
+            version_id: (self.stamp.next_id)().to_string(),
+        });
+    }
+}
+
+/// Where a new object goes: after the last of its kind.
+fn place_for(records: &[Record], number: u32) -> usize {
+    records.iter().rposition(|record| record.field.number == number).map_or(records.len(), |last| last + 1)
+}
+
+/// Sets a field of which the last one counts.
+fn set_singular(records: &mut Vec<Record>, number: u32, payload: &[u8]) {
+    let field = WireField::length_delimited(number, payload);
+    match records.iter_mut().rfind(|record| record.field.number == number && record.field.payload.is_some()) {
+        Some(record) => record.field = field,
+        None => records.push(Record { field, id: None }),
+    }
+}

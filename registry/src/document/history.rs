@@ -1,0 +1,112 @@
+//! The version history of views, changed record by record so that the others keep their bytes.
+
+use backsight_proto::feast::core::{FeatureViewVersionHistory, FeatureViewVersionRecord};
+use bytes::Bytes;
+use prost::Message;
+
+use crate::document::registry_document::{Record, VERSION_HISTORY};
+use crate::wire::{WireField, split_fields};
+
+/// `FeatureViewVersionHistory.records`.
+const RECORDS: u32 = 1;
+
+/// The history of all projects.
+#[derive(Debug, Clone)]
+pub(crate) struct VersionHistory {
+    entries: Vec<Entry>,
+    is_changed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    field: WireField,
+    /// `None` for a field of the history that we do not know.
+    record: Option<FeatureViewVersionRecord>,
+}
+
+impl VersionHistory {
+    /// Collects the history; protobuf allows its message to come in several pieces.
+    pub(crate) fn read(records: &[Record]) -> Self {
+        let pieces = records.iter().filter(|record| record.field.number == VERSION_HISTORY);
+        let fields = pieces.flat_map(|piece| {
+            // The piece was decoded when the document was parsed, so it does split.
+            split_fields(&Bytes::copy_from_slice(piece.payload())).unwrap_or_default()
+        });
+        let entries = fields.map(|field| {
+            let payload = field.payload.as_deref().filter(|_| field.number == RECORDS);
+            let record = payload.and_then(|payload| FeatureViewVersionRecord::decode(payload).ok());
+            Entry { field, record }
+        });
+        Self { entries: entries.collect(), is_changed: false }
+    }
+
+    /// The snapshot of one version of a view.
+    pub(crate) fn get<'a>(
+        &'a self,
+        project: &'a str,
+        view: &'a str,
+        number: i32,
+    ) -> Option<&'a FeatureViewVersionRecord> {
+        self.of_view(project, view).find(move |record| record.version_number == number)
+    }
+
+    /// The number of the next version of a view: 0 for the first.
+    pub(crate) fn next_number(&self, project: &str, view: &str) -> i32 {
+        self.of_view(project, view).map(|record| record.version_number.saturating_add(1)).max().unwrap_or(0)
+    }
+
+    /// Adds a snapshot.
+    pub(crate) fn push(&mut self, record: FeatureViewVersionRecord) {
+        let field = WireField::length_delimited(RECORDS, &record.encode_to_vec());
+        self.entries.push(Entry { field, record: Some(record) });
+        self.is_changed = true;
+    }
+
+    /// Forgets a view.
+    pub(crate) fn remove(&mut self, project: &str, view: &str) {
+        let before = self.entries.len();
+        self.entries
+            .retain(|entry| !entry.record.as_ref().is_some_and(|record| is_of(record, project, view)));
+        self.is_changed |= self.entries.len() != before;
+    }
+
+    /// The raw records of one project.
+    pub(crate) fn raw_of_project<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Bytes> {
+        let is_of_project =
+            move |entry: &&Entry| entry.record.as_ref().is_some_and(|record| record.project_id == project);
+        self.entries.iter().filter(is_of_project).map(|entry| &entry.field.whole)
+    }
+
+    /// Puts a changed history back, where the first piece of the old one was.
+    pub(crate) fn write(self, records: &mut Vec<Record>) {
+        if !self.is_changed {
+            return;
+        }
+        let is_piece = |record: &Record| record.field.number == VERSION_HISTORY;
+        let place = records.iter().position(is_piece).unwrap_or(records.len());
+        records.retain(|record| !is_piece(record));
+        if self.entries.is_empty() {
+            return;
+        }
+        let payload: Vec<u8> =
+            self.entries.iter().flat_map(|entry| entry.field.whole.iter().copied()).collect();
+        debug_assert!(FeatureViewVersionHistory::decode(&payload[..]).is_ok(), "a history is written");
+        let field = WireField::length_delimited(VERSION_HISTORY, &payload);
+        records.insert(place.min(records.len()), Record { field, id: None });
+    }
+
+    fn of_view<'a>(
+        &'a self,
+        project: &'a str,
+        view: &'a str,
+    ) -> impl Iterator<Item = &'a FeatureViewVersionRecord> {
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.record.as_ref())
+            .filter(move |record| is_of(record, project, view))
+    }
+}
+
+fn is_of(record: &FeatureViewVersionRecord, project: &str, view: &str) -> bool {
+    record.project_id == project && record.feature_view_name == view
+}

@@ -1,0 +1,4 @@
+//! The document half of the room from outside: what apply writes, and what many writers do to one registry.
+
+mod apply;
+mod support;
