@@ -1,5 +1,7 @@
 //! A registry that Feast wrote, definitions of it, and fixed times and ids.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: what fails here fails the test")]
+
 use backsight_proto::feast::core::Registry;
 use backsight_registry::document::{ApplyError, RegistryDocument, Stamp};
 use backsight_registry::model::{Catalog, Definitions, Project, ViewKind};
