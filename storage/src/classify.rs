@@ -44,6 +44,9 @@ const DENIED: [&str; 16] = [
     "InvalidClientTokenId",
 ];
 
+/// A cause longer than this is cut.
+const CAUSE_LENGTH_MAX: usize = 500;
+
 /// What a chain of causes says.
 #[derive(Debug, Default)]
 struct Evidence {
@@ -53,7 +56,9 @@ struct Evidence {
     host: Option<String>,
     transport: Option<HttpErrorKind>,
     io: Option<IoEvidence>,
-    /// The text of the deepest cause.
+    /// What the causes say, outermost first, each once.
+    story: String,
+    /// What the innermost cause says.
     deepest: String,
     is_bare_redirect: bool,
     is_metadata_service: bool,
@@ -98,6 +103,11 @@ impl Evidence {
         self.host = self.host.take().or_else(|| host_in(&text));
         self.is_bare_redirect |= text.contains("redirect without LOCATION");
         self.is_metadata_service |= text.contains("169.254.169.254") || text.contains("fd00:ec2::254");
+        // Most causes repeat in their text the one below.
+        if !self.story.contains(&text) {
+            let separator = if self.story.is_empty() { "" } else { ": " };
+            self.story = format!("{}{separator}{text}", self.story);
+        }
         self.deepest = text;
     }
 
@@ -151,7 +161,7 @@ impl Evidence {
                 }
                 Some(_) => StorageError::Unreachable { location, source },
                 None if self.transport.is_some() => StorageError::Unreachable { location, source },
-                None if self.io.is_some() => self.of_io(&location),
+                // Not `of_io`: a missing file here is one that the client wanted, such as a token, and not the object.
                 None => StorageError::Io { location, source },
             },
         }
@@ -160,7 +170,7 @@ impl Evidence {
     fn of_io(self, location: &Location) -> StorageError {
         let location = location.clone();
         let Some(io) = self.io else {
-            return StorageError::Io { location, source: Cause(self.deepest) };
+            return StorageError::Io { location, source: Cause(self.story) };
         };
         let source = Cause(io.text);
         match io.kind {
@@ -194,7 +204,8 @@ impl Evidence {
             (Some(code), Some(message), _) => format!("{code}: {message}"),
             (Some(code), None, _) => code.clone(),
             (None, _, Some(status)) => format!("the server answered with status {status}"),
-            (None, _, None) => self.deepest.clone(),
+            (None, _, None) if self.transport.is_some() => self.deepest.clone(),
+            (None, _, None) => self.story.chars().take(CAUSE_LENGTH_MAX).collect(),
         };
         if let Some(host) = &self.host {
             text = format!("{host}: {text}");
@@ -292,6 +303,14 @@ mod tests {
         let error = classify("s3://b/k", answer("403 Forbidden", "SignatureDoesNotMatch"));
         assert_eq!(error.source().unwrap().to_string(), "http://h:9000: SignatureDoesNotMatch: words");
         assert!(error.hint().unwrap().contains("retrying will not help"));
+    }
+
+    #[test]
+    fn a_file_that_the_client_lacks_is_not_a_missing_object() {
+        let error =
+            classify("s3://b/k", generic(io::Error::new(io::ErrorKind::NotFound, "no token at `/t`")));
+        assert_ne!(error.code(), ErrorCode::NotFound, "else a registry behind it counts as absent");
+        assert!(error.source().unwrap().to_string().contains("no token at `/t`"), "{error:?}");
     }
 
     #[test]

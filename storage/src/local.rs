@@ -120,6 +120,38 @@ pub(crate) async fn delete(location: Location, path: PathBuf) -> Result<(), Stor
     .await
 }
 
+/// Gives a finished file its final name: content first, then the name, each durable.
+pub(crate) async fn publish(location: Location, from: PathBuf, to: PathBuf) -> Result<(), StorageError> {
+    blocking(location, move |location| {
+        let fail = |error: io::Error| StorageError::classify_io(location, &error);
+        let folder = folder_of(&to);
+        match File::open(&from) {
+            Ok(file) => file.sync_all().map_err(fail)?,
+            // An earlier try came this far.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && to.is_file() => {
+                return sync_folder(folder).map_err(fail);
+            }
+            Err(error) => return Err(fail(error)),
+        }
+        create_folder(folder).map_err(fail)?;
+        std::fs::rename(&from, &to).map_err(fail)?;
+        sync_folder(folder).map_err(fail)
+    })
+    .await
+}
+
+/// Removes a folder that has nothing in it.
+pub(crate) async fn remove_empty_folder(location: Location, path: PathBuf) -> Result<(), StorageError> {
+    blocking(location, move |location| match std::fs::remove_dir(&path) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Ok(())
+        }
+        Err(error) => Err(StorageError::classify_io(location, &error)),
+    })
+    .await
+}
+
 /// Runs `work` where blocking is fine.
 async fn blocking<T: Send + 'static>(
     location: Location,

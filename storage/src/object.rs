@@ -140,6 +140,27 @@ impl Stores {
         }
     }
 
+    /// Gives a finished file its final name, durably, over whatever is there; a repeated call is fine.
+    ///
+    /// For files of one file system only: in an object store an upload in parts is what stays unseen until completed.
+    pub async fn publish(&self, from: &Location, to: &Location) -> Result<(), StorageError> {
+        match (self.local_path(from)?, self.local_path(to)?) {
+            (Some(from_path), Some(to_path)) => local::publish(from.clone(), from_path, to_path).await,
+            _ => Err(StorageError::InvalidLocation {
+                given: to.to_string(),
+                reason: format!("`{from}` can be renamed to it on one file system only"),
+            }),
+        }
+    }
+
+    /// Removes a folder of a file system if nothing is in it; object stores have no folders.
+    pub async fn remove_empty_folder(&self, folder: &Location) -> Result<(), StorageError> {
+        match self.local_path(folder)? {
+            Some(path) => local::remove_empty_folder(folder.clone(), path).await,
+            None => Ok(()),
+        }
+    }
+
     /// The version of what was just written, asked for when the store's answer did not say.
     async fn written(
         &self,
@@ -176,7 +197,8 @@ impl Stores {
         if is_definite {
             return Ok(None);
         }
-        tracing::debug!(%location, %error, "a put failed or is in doubt, reading back");
+        // Not the error: a server's answer may echo a key id or a signature.
+        tracing::debug!(%location, "a put failed or is in doubt, reading back");
         self.read(location).await.map(Some)
     }
 }

@@ -55,7 +55,7 @@ impl StorageOptions {
 }
 
 /// `backsight.s3` of `feature_store.yaml`: how to reach S3, never a secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// The endpoint of every S3 location that does not bring its own.
     pub endpoint: Option<String>,
@@ -65,6 +65,23 @@ pub struct S3Options {
     pub allow_http: Option<bool>,
     /// Whether the bucket is part of the host name; the default is no for own endpoints, yes for AWS.
     pub virtual_hosted_style: Option<bool>,
+}
+
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.endpoint.as_deref().map(shown);
+        f.debug_struct("S3Options")
+            .field("endpoint", &endpoint)
+            .field("region", &self.region)
+            .field("allow_http", &self.allow_http)
+            .field("virtual_hosted_style", &self.virtual_hosted_style)
+            .finish()
+    }
+}
+
+/// A value that is no secret, unless somebody put a password into a URL.
+fn shown(value: &str) -> &str {
+    if value.contains('@') { "…" } else { value }
 }
 
 /// Settings whose value is shown in `Debug`; any other may hold a secret.
@@ -113,7 +130,7 @@ impl fmt::Debug for StorageOptions {
 
 #[cfg(test)]
 mod tests {
-    use super::StorageOptions;
+    use super::{S3Options, StorageOptions};
 
     #[test]
     fn debug_shows_no_secret() {
@@ -126,7 +143,8 @@ mod tests {
             ("AWS_REGION", "eu-west-1"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let shown = format!("{:?}", StorageOptions { environment, ..StorageOptions::default() });
+        let s3 = S3Options { endpoint: Some("http://user:hush@host".to_owned()), ..S3Options::default() };
+        let shown = format!("{:?}", StorageOptions { environment, s3, ..StorageOptions::default() });
         assert!(!shown.contains("hush"), "{shown}");
         assert!(shown.contains("eu-west-1") && shown.contains("AWS_SESSION_TOKEN"), "{shown}");
     }

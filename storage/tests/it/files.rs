@@ -69,6 +69,25 @@ async fn the_lock_of_another_process_is_waited_for_and_then_reported() {
 }
 
 #[tokio::test]
+async fn publishing_is_repeatable_and_names_what_is_missing() {
+    let f = Fixture::local();
+    let (from, to) = (f.folder.join("staging/part.tmp"), f.folder.join("out/part.parquet"));
+    let error = f.stores.publish(&from, &to).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound, "{error:?}");
+    f.stores.put(&from, ONE).await.unwrap();
+    f.stores.remove_empty_folder(&f.folder.join("staging")).await.unwrap();
+    for _ in 0..2 {
+        f.stores.publish(&from, &to).await.unwrap();
+        assert_eq!(f.stores.read(&to).await.unwrap().unwrap().bytes, ONE);
+        assert_eq!(f.stores.read(&from).await.unwrap(), None);
+    }
+    for _ in 0..2 {
+        f.stores.remove_empty_folder(&f.folder.join("staging")).await.unwrap();
+        assert!(!f.disk.path().join("staging").exists());
+    }
+}
+
+#[tokio::test]
 async fn a_folder_or_a_file_in_the_way_is_an_error_and_nothing_is_left() {
     let f = Fixture::local();
     f.fill(&["file", "folder/x"]).await;
