@@ -7,6 +7,7 @@ pub mod kind;
 pub mod model;
 mod nearest;
 pub mod problem;
+pub mod store;
 pub mod ttl;
 mod wire;
 pub mod yaml;

@@ -1,4 +1,5 @@
 //! The document half of the room from outside: what apply writes, and what many writers do to one registry.
 
 mod apply;
+mod store;
 mod support;
