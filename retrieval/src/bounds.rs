@@ -1,0 +1,84 @@
+//! How far back and forward in time rows can matter: bounds of the spine, and row groups outside them.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+
+use crate::parquet_table::{ParquetFile, ParquetTable};
+
+/// Least and greatest instant in nanoseconds, both inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeBounds {
+    pub(crate) least: i128,
+    pub(crate) greatest: i128,
+}
+
+/// The spine's instants by its footers, or `None` when a row group keeps no statistics of them.
+pub(crate) fn spine_bounds(spine: &ParquetTable, column: &str) -> Option<TimeBounds> {
+    let mut bounds: Option<TimeBounds> = None;
+    for file in spine.files.iter().filter(|file| file.rows() > 0) {
+        for group in row_group_bounds(file, column) {
+            let group = group?;
+            bounds = Some(match bounds {
+                None => group,
+                Some(held) => TimeBounds {
+                    least: held.least.min(group.least),
+                    greatest: held.greatest.max(group.greatest),
+                },
+            });
+        }
+    }
+    bounds
+}
+
+/// Which of a file's row groups can hold a row in `wanted`; groups without statistics can.
+pub(crate) fn groups_in_reach(file: &ParquetFile, column: &str, wanted: Option<TimeBounds>) -> Vec<bool> {
+    let Some(wanted) = wanted else { return vec![true; file.metadata.num_row_groups()] };
+    row_group_bounds(file, column)
+        .into_iter()
+        .map(|group| group.is_none_or(|g| g.least <= wanted.greatest && g.greatest >= wanted.least))
+        .collect()
+}
+
+/// The time bounds of each row group of a timestamp column, `None` where they are not known.
+fn row_group_bounds(file: &ParquetFile, column: &str) -> Vec<Option<TimeBounds>> {
+    let groups = file.metadata.row_groups();
+    let unknown = vec![None; groups.len()];
+    let Ok(field) = file.schema.field_with_name(column) else { return unknown };
+    let DataType::Timestamp(unit, _) = field.data_type() else { return unknown };
+    let parquet_schema = file.metadata.file_metadata().schema_descr();
+    let Ok(converter) = StatisticsConverter::try_new(column, &file.schema, parquet_schema) else {
+        return unknown;
+    };
+    let (Ok(least), Ok(greatest)) = (converter.row_group_mins(groups), converter.row_group_maxes(groups))
+    else {
+        return unknown;
+    };
+    let (Some(least), Some(greatest)) = (nanos(&least, *unit), nanos(&greatest, *unit)) else {
+        return unknown;
+    };
+    least
+        .into_iter()
+        .zip(greatest)
+        .map(|bounds| match bounds {
+            (Some(least), Some(greatest)) if least <= greatest => Some(TimeBounds { least, greatest }),
+            _ => None,
+        })
+        .collect()
+}
+
+fn nanos(array: &ArrayRef, unit: TimeUnit) -> Option<Vec<Option<i128>>> {
+    let factor: i128 = match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    };
+    let plain = arrow::compute::cast(array, &DataType::Int64).ok()?;
+    let values = plain.as_primitive::<Int64Type>();
+    Some(
+        (0..values.len())
+            .map(|row| (!values.is_null(row)).then(|| i128::from(values.value(row)) * factor))
+            .collect(),
+    )
+}

@@ -1,0 +1,373 @@
+//! The commit of a dataset: claim, unseen parts, durable intent, parts made visible, manifest, `_SUCCESS`.
+//!
+//! Every step can be repeated: [`roll_forward`] is both the commit and the recovery of an interrupted one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use backsight_proto::ErrorCode;
+use backsight_storage::{FileEntry, Location, StorageError, Stores, Version};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::RetrievalError;
+use crate::manifest::{Intent, Manifest, Replaced};
+use crate::output_state::{Claim, Claimant, Decision, Found, decide};
+use crate::request::RetrievalRequest;
+use crate::staging::{OWN_FOLDER, Staged, StagingLog, local_path};
+
+/// Interrupted commits that are finished before a request is answered: more than one would be a bug.
+const ROLL_FORWARD_MAX: usize = 3;
+
+/// A dataset's folder.
+#[derive(Debug, Clone)]
+pub struct Output {
+    stores: Stores,
+    location: Location,
+}
+
+/// What an output answered to a request.
+#[derive(Debug)]
+pub enum Opened {
+    /// It may be written.
+    Writing(Attempt),
+    /// The same request has been committed before.
+    Committed(Box<Manifest>),
+}
+
+/// Who asks, with what, when.
+#[derive(Debug, Clone)]
+pub struct OpenRequest<'a> {
+    /// Identifies the request.
+    pub request_id: &'a str,
+    /// The request.
+    pub request: &'a RetrievalRequest,
+    /// Replace a dataset that is there.
+    pub overwrite: bool,
+    /// Who writes.
+    pub claimant: &'a Claimant,
+    /// Unique name of this attempt.
+    pub attempt: &'a str,
+    /// Now.
+    pub now: DateTime<Utc>,
+    /// Whether a claimant is known to be gone: a process of this machine that has ended.
+    pub is_gone: fn(&Claimant) -> bool,
+}
+
+/// A claimed output.
+#[derive(Debug)]
+pub struct Attempt {
+    output: Output,
+    claim: Claim,
+    version: tokio::sync::Mutex<Version>,
+    replaces: Option<Replaced>,
+    /// The intent is written: what was staged belongs to a dataset now.
+    durable: AtomicBool,
+}
+
+impl Output {
+    /// The folder at `location`.
+    pub fn new(stores: Stores, location: Location) -> Self {
+        Self { stores, location }
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    fn own(&self, name: &str) -> Location {
+        self.location.join(&format!("{OWN_FOLDER}/{name}"))
+    }
+
+    /// Claims the output for a request, or returns what the same request has committed.
+    ///
+    /// # Errors
+    /// [`RetrievalError::OutputConflict`] when it holds what the request must not touch.
+    pub async fn open(&self, ask: &OpenRequest<'_>) -> Result<Opened, RetrievalError> {
+        for _ in 0..ROLL_FORWARD_MAX {
+            let found = self.look().await?;
+            let name = self.location.to_string();
+            match decide(&found, &name, ask.request_id, ask.request, ask.overwrite, ask.now, ask.is_gone) {
+                Decision::Refuse { message, hint } => {
+                    return Err(RetrievalError::OutputConflict { message, hint });
+                }
+                Decision::Committed(manifest) => {
+                    self.stores.put(&self.location.join("_SUCCESS"), Bytes::new()).await?;
+                    return Ok(Opened::Committed(manifest));
+                }
+                Decision::RollForward => {
+                    let Some(intent) = found.intent else { continue };
+                    self.roll_forward(&intent).await?;
+                    self.stores.delete(&self.own("claim")).await?;
+                }
+                Decision::Write(replaces) => {
+                    self.clear_staging().await;
+                    return Ok(Opened::Writing(self.claim(ask, replaces).await?));
+                }
+            }
+        }
+        Err(RetrievalError::OutputConflict {
+            message: format!("`{}` keeps changing while it is opened", self.location),
+            hint: Some("somebody else writes there: choose another output".into()),
+        })
+    }
+
+    async fn claim(
+        &self,
+        ask: &OpenRequest<'_>,
+        replaces: Option<Replaced>,
+    ) -> Result<Attempt, RetrievalError> {
+        let claim = Claim {
+            request_id: ask.request_id.to_owned(),
+            attempt: ask.attempt.to_owned(),
+            claimant: ask.claimant.clone(),
+            renewed: ask.now,
+        };
+        let location = self.own("claim");
+        let bytes = to_json(&claim)?;
+        // A dead claim is replaced on its version, so that of two who find it one wins.
+        let written = match self.stores.read(&location).await? {
+            None => self.stores.create(&location, bytes).await,
+            Some(dead) => self.stores.replace(&location, bytes, &dead.version).await,
+        };
+        let version = written.map_err(|error| match error.code() {
+            ErrorCode::Conflict => RetrievalError::OutputConflict {
+                message: format!("`{}` was claimed by another request at the same time", self.location),
+                hint: Some("wait for it, or choose another output".into()),
+            },
+            _ => error.into(),
+        })?;
+        let version = tokio::sync::Mutex::new(version);
+        Ok(Attempt { output: self.clone(), claim, version, replaces, durable: AtomicBool::new(false) })
+    }
+
+    async fn look(&self) -> Result<Found, RetrievalError> {
+        if let Some(entry) = self.stores.head(&self.location).await?
+            && entry.location == self.location
+        {
+            return Ok(Found { foreign: self.location.file_name().map(str::to_owned), ..Found::default() });
+        }
+        let mut found = Found {
+            claim: self.read("claim").await?,
+            intent: self.read("intent.json").await?,
+            ..Found::default()
+        };
+        if let Some(held) = self.stores.read(&self.own("manifest.json")).await? {
+            match serde_json::from_slice::<Manifest>(&held.bytes) {
+                Ok(manifest) => found.manifest = Some((manifest, held.version.as_str().to_owned())),
+                Err(error) => found.unreadable_manifest = Some(error.to_string()),
+            }
+        }
+        if found.manifest.is_none() {
+            let own = self.location.join(OWN_FOLDER);
+            let listed: Vec<FileEntry> = match self.stores.list(&self.location).await {
+                Ok(listed) => listed,
+                Err(error) if error.code() == ErrorCode::NotFound && self.location.is_local() => vec![],
+                Err(error) => return Err(error.into()),
+            };
+            found.foreign = listed
+                .iter()
+                .find(|entry| !entry.location.is_within(&own))
+                .and_then(|entry| entry.location.file_name().map(str::to_owned));
+        }
+        Ok(found)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RetrievalError> {
+        let location = self.own(name);
+        let Some(held) = self.stores.read(&location).await? else { return Ok(None) };
+        serde_json::from_slice(&held.bytes).map(Some).map_err(|error| RetrievalError::OutputConflict {
+            message: format!("`{location}` cannot be read: {error}"),
+            hint: Some("choose another output, or remove what is there".into()),
+        })
+    }
+
+    /// Makes an intended dataset visible; repeating it, whole or from any step, ends in the same dataset.
+    async fn roll_forward(&self, intent: &Intent) -> Result<(), RetrievalError> {
+        if intent.replaces.is_some() {
+            self.stores.delete(&self.location.join("_SUCCESS")).await?;
+        }
+        for (name, staged) in &intent.staged {
+            self.reveal(name, staged).await?;
+        }
+        let next = self.own("registry.pb.next");
+        if let Some(registry) = self.stores.read(&next).await? {
+            self.stores.put(&self.own("registry.pb"), registry.bytes).await?;
+            self.stores.delete(&next).await?;
+        }
+        self.put_manifest(intent).await?;
+        if let Some(replaced) = &intent.replaces {
+            for old in
+                replaced.parts.iter().filter(|old| intent.manifest.parts.iter().all(|p| p.path != **old))
+            {
+                self.stores.delete(&self.location.join(old)).await?;
+            }
+        }
+        self.stores.put(&self.location.join("_SUCCESS"), Bytes::new()).await?;
+        self.stores.delete(&self.own("intent.json")).await?;
+        Ok(())
+    }
+
+    async fn reveal(&self, name: &str, staged: &Staged) -> Result<(), RetrievalError> {
+        let target = self.location.join(name);
+        match staged {
+            Staged::File { path } => Ok(self.stores.publish(&self.location.join(path), &target).await?),
+            Staged::Upload { upload_id, parts } => {
+                let Some(store) = self.stores.multipart(&target)? else {
+                    return Err(RetrievalError::Bug {
+                        message: format!("`{target}` has an upload but no store"),
+                    });
+                };
+                let parts = parts
+                    .iter()
+                    .map(|id| object_store::multipart::PartId { content_id: id.clone() })
+                    .collect();
+                match store.complete_multipart(&target.path(), upload_id, parts).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => self.already_there(&target, StorageError::classify(&target, error)).await,
+                }
+            }
+        }
+    }
+
+    /// A repeated completion finds nothing to complete: what counts is whether the part is there.
+    async fn already_there(&self, target: &Location, error: StorageError) -> Result<(), RetrievalError> {
+        if error.code() == ErrorCode::NotFound && self.stores.head(target).await?.is_some() {
+            return Ok(());
+        }
+        Err(error.into())
+    }
+
+    async fn put_manifest(&self, intent: &Intent) -> Result<(), RetrievalError> {
+        let location = self.own("manifest.json");
+        let bytes = to_json(&intent.manifest)?;
+        let held = self.stores.read(&location).await?;
+        let written = match (&held, &intent.replaces) {
+            (Some(held), _) if held.bytes == bytes => return Ok(()),
+            (None, None) => self.stores.create(&location, bytes).await,
+            (Some(held), Some(replaced)) if held.version.as_str() == replaced.version => {
+                self.stores.replace(&location, bytes, &held.version).await
+            }
+            _ => return Err(self.moved()),
+        };
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == ErrorCode::Conflict => Err(self.moved()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn moved(&self) -> RetrievalError {
+        RetrievalError::OutputConflict {
+            message: format!("another request committed a dataset to `{}` meanwhile", self.location),
+            hint: Some("choose another output, or run it again with `--overwrite`".into()),
+        }
+    }
+
+    /// Removes staged files of attempts that ended, and the folders that they leave empty. Best effort: what
+    /// stays is below our own folder and never listed as data.
+    async fn clear_staging(&self) {
+        if let Ok(path) = local_path(&self.own("staging")) {
+            let _ = tokio::fs::remove_dir_all(path).await;
+        }
+    }
+
+    async fn remove_empty_folders(&self) {
+        for folder in [self.location.join(OWN_FOLDER), self.location.clone()] {
+            let _ = self.stores.remove_empty_folder(&folder).await;
+        }
+    }
+}
+
+impl Attempt {
+    /// Tells others that this attempt lives.
+    ///
+    /// # Errors
+    /// [`RetrievalError::OutputConflict`] when the claim was taken over.
+    pub async fn renew(&self, now: DateTime<Utc>) -> Result<(), RetrievalError> {
+        let mut version = self.version.lock().await;
+        let bytes = to_json(&Claim { renewed: now, ..self.claim.clone() })?;
+        match self.output.stores.replace(&self.output.own("claim"), bytes, &version).await {
+            Ok(next) => {
+                *version = next;
+                Ok(())
+            }
+            Err(error) if error.code() == ErrorCode::Conflict => Err(RetrievalError::OutputConflict {
+                message: format!("the claim on `{}` was taken over by another request", self.output.location),
+                hint: Some("nothing was committed: run it again with another output".into()),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Commits the staged parts under a manifest. From the moment the intent is durable the dataset will be
+    /// there, now or when the output is next opened.
+    ///
+    /// # Errors
+    /// A lost claim, another commit, or storage faults.
+    pub async fn commit(
+        &self,
+        manifest: Manifest,
+        staged: Vec<(String, Staged)>,
+        registry: Bytes,
+        now: DateTime<Utc>,
+    ) -> Result<(), RetrievalError> {
+        let output = &self.output;
+        output.stores.put(&output.own("registry.pb.next"), registry).await?;
+        self.renew(now).await?;
+        let intent = Intent { manifest, staged, replaces: self.replaces.clone() };
+        output.stores.create(&output.own("intent.json"), to_json(&intent)?).await?;
+        self.durable.store(true, Ordering::Release);
+        output.roll_forward(&intent).await?;
+        output.clear_staging().await;
+        output.stores.delete(&output.own("claim")).await?;
+        Ok(())
+    }
+
+    /// Clears away an attempt that will not be committed: uploads aborted, staged files and the claim removed.
+    /// Once the intent is durable it does nothing: opening the output again finishes that commit.
+    ///
+    /// # Errors
+    /// Storage faults; what could be removed is removed all the same.
+    pub async fn abandon(&self, log: &StagingLog) -> Result<(), RetrievalError> {
+        if self.durable.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let output = &self.output;
+        let mut result = Ok(());
+        for (location, staged) in log.entries() {
+            if let Staged::Upload { upload_id, .. } = staged
+                && let Some(store) = output.stores.multipart(&location)?
+                && let Err(error) = store.abort_multipart(&location.path(), &upload_id).await
+            {
+                let error = StorageError::classify(&location, error);
+                if error.code() != ErrorCode::NotFound {
+                    result = Err(error.into());
+                }
+            }
+        }
+        output.clear_staging().await;
+        output.stores.delete(&output.own("registry.pb.next")).await?;
+        output.stores.delete(&output.own("claim")).await?;
+        output.remove_empty_folders().await;
+        result
+    }
+
+    /// The dataset's folder.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// The attempt's name.
+    pub fn name(&self) -> &str {
+        &self.claim.attempt
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<Bytes, RetrievalError> {
+    serde_json::to_vec_pretty(value)
+        .map(Bytes::from)
+        .map_err(|error| RetrievalError::Bug { message: format!("a record cannot be written: {error}") })
+}

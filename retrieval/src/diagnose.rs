@@ -1,0 +1,58 @@
+//! Finds the file and row group behind a decoding failure: the engine's error names neither.
+
+use backsight_storage::Stores;
+use futures::StreamExt;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+
+use crate::error::RetrievalError;
+use crate::object_reader::ObjectReader;
+use crate::parquet_table::{ParquetFile, ParquetTable};
+use crate::prepare::Prepared;
+
+impl Prepared {
+    /// After a failed run: if a file that was read cannot be decoded, the error that names it, else `error`.
+    ///
+    /// Reads the files once more, row group by row group, until the first that fails; only failures pay for it.
+    pub async fn explain_failure(&self, stores: &Stores, error: RetrievalError) -> RetrievalError {
+        if !matches!(error, RetrievalError::Data { .. }) {
+            return error;
+        }
+        for table in std::iter::once(&self.spine).chain(self.views.iter().map(|view| &view.table)) {
+            for file in &table.files {
+                if let Some(corrupt) = first_corrupt_group(stores, table, file).await {
+                    return corrupt;
+                }
+            }
+        }
+        error
+    }
+}
+
+async fn first_corrupt_group(
+    stores: &Stores,
+    table: &ParquetTable,
+    file: &ParquetFile,
+) -> Option<RetrievalError> {
+    for group in 0..file.metadata.num_row_groups() {
+        if let Err(detail) = decode_group(stores, file, group).await {
+            return Some(RetrievalError::Corrupt {
+                role: table.role.clone(),
+                file: file.entry.location.clone(),
+                row_group: Some(group),
+                detail,
+            });
+        }
+    }
+    None
+}
+
+async fn decode_group(stores: &Stores, file: &ParquetFile, group: usize) -> Result<(), String> {
+    let Ok(store) = stores.open(&file.entry.location) else { return Ok(()) };
+    let reader = ObjectReader::new(store, file.entry.location.path(), file.entry.size);
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|e| e.to_string())?;
+    let mut stream = builder.with_row_groups(vec![group]).build().map_err(|e| e.to_string())?;
+    while let Some(batch) = stream.next().await {
+        batch.map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}

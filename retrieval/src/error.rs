@@ -1,0 +1,262 @@
+//! Why a retrieval failed: the thing, where it is, what would be allowed.
+
+use std::sync::Arc;
+
+use backsight_proto::ErrorCode;
+use backsight_storage::{Location, StorageError};
+use datafusion::common::DataFusionError;
+
+use crate::resolve::ResolveError;
+
+/// Why a retrieval failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetrievalError {
+    /// The request names what is not there.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Storage did not do what was asked.
+    #[error("{0}")]
+    Storage(Arc<StorageError>),
+    /// A Parquet file cannot be read.
+    #[error("{role} `{file}` cannot be read as Parquet{}: {detail}", place(row_group))]
+    Corrupt {
+        /// `spine` or `source … of view …`.
+        role: String,
+        /// The file.
+        file: Location,
+        /// Row group, when the file's footer is sound.
+        row_group: Option<usize>,
+        /// What the reader said.
+        detail: String,
+    },
+    /// A column is missing.
+    #[error("{role} has no column `{column}`")]
+    MissingColumn {
+        /// `spine …` or `source … of view …`, with its location.
+        role: String,
+        /// The column.
+        column: String,
+        /// What it is needed for, and what there is.
+        hint: String,
+    },
+    /// Files of one table disagree beyond lossless widening.
+    #[error("column `{column}` is {first} in `{first_file}` but {second} in `{second_file}`")]
+    FilesDisagree {
+        /// The column.
+        column: String,
+        /// A type.
+        first: String,
+        /// A file that has it.
+        first_file: Location,
+        /// The other type.
+        second: String,
+        /// A file that has that.
+        second_file: Location,
+    },
+    /// A column has a type that its role cannot have.
+    #[error("{role}: column `{column}` is {given}, expected {expected}")]
+    WrongType {
+        /// Whose column.
+        role: String,
+        /// The column.
+        column: String,
+        /// Its type.
+        given: String,
+        /// What would do.
+        expected: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Key columns of the two sides cannot be compared.
+    #[error(
+        "join key `{spine_column}` is {spine_type} in the spine `{spine}` but `{view_column}` is {view_type} in `{source_uri}` (feature view `{view}`)"
+    )]
+    KeyTypes {
+        /// Spine column.
+        spine_column: String,
+        /// Its type.
+        spine_type: String,
+        /// Where the spine is.
+        spine: String,
+        /// View's column.
+        view_column: String,
+        /// Its type.
+        view_type: String,
+        /// Where the source is.
+        source_uri: String,
+        /// The view.
+        view: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The spine's instant cannot be found.
+    #[error("the spine `{spine}` has no column that can be its instant")]
+    NoInstant {
+        /// Where the spine is.
+        spine: String,
+        /// What there is.
+        hint: String,
+    },
+    /// The request cannot be as it is.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The output holds something that this request must not touch.
+    #[error("{message}")]
+    OutputConflict {
+        /// What is there.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A source or spine file changed while it was read.
+    #[error("`{file}` changed while it was read: {change}")]
+    SourceChanged {
+        /// The file.
+        file: Location,
+        /// Size or version, before and after.
+        change: String,
+    },
+    /// Values that cannot be used, met while running.
+    #[error("{message}")]
+    Data {
+        /// What was met.
+        message: String,
+    },
+    /// The memory limit was reached.
+    #[error("the memory limit was reached: {detail}")]
+    Memory {
+        /// Which part asked for how much.
+        detail: String,
+    },
+    /// The accounts of a run do not balance: nothing is committed.
+    #[error("the result was not committed, its accounts do not balance: {detail}")]
+    Unbalanced {
+        /// Which account, both sides.
+        detail: String,
+    },
+    /// The user asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// Our own mistake.
+    #[error("{message}")]
+    Bug {
+        /// What was met.
+        message: String,
+    },
+}
+
+fn place(row_group: &Option<usize>) -> String {
+    row_group.map(|number| format!(" (row group {number})")).unwrap_or_default()
+}
+
+impl From<StorageError> for RetrievalError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}
+
+impl RetrievalError {
+    /// The class of this failure.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Resolve(error) => error.code(),
+            Self::Storage(error) => error.code(),
+            Self::Corrupt { .. }
+            | Self::FilesDisagree { .. }
+            | Self::SourceChanged { .. }
+            | Self::Data { .. } => ErrorCode::Data,
+            Self::MissingColumn { role, .. } | Self::WrongType { role, .. } => {
+                if role.starts_with("spine") {
+                    ErrorCode::Invalid
+                } else {
+                    ErrorCode::Data
+                }
+            }
+            Self::KeyTypes { .. } | Self::NoInstant { .. } => ErrorCode::Invalid,
+            Self::Usage { .. } => ErrorCode::Usage,
+            Self::OutputConflict { .. } => ErrorCode::Conflict,
+            Self::Memory { .. } => ErrorCode::Limit,
+            Self::Cancelled => ErrorCode::Cancelled,
+            Self::Unbalanced { .. } | Self::Bug { .. } => ErrorCode::Bug,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Resolve(error) => error.hint(),
+            Self::Storage(error) => error.hint(),
+            Self::MissingColumn { hint, .. }
+            | Self::WrongType { hint, .. }
+            | Self::KeyTypes { hint, .. }
+            | Self::NoInstant { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::Usage { hint, .. } | Self::OutputConflict { hint, .. } => hint.clone(),
+            Self::Memory { .. } => Some(
+                "give it more with `--memory-limit`, or ask for fewer views or spine rows at a time".into(),
+            ),
+            Self::SourceChanged { .. } => {
+                Some("run it again once the writer of that file has finished".into())
+            }
+            Self::FilesDisagree { .. } => Some("rewrite one of the files with the other's type".into()),
+            Self::Corrupt { .. } => Some("write the file again; nothing was committed".into()),
+            Self::Unbalanced { .. } | Self::Bug { .. } => {
+                Some("this is a bug in backsight, please report it; nothing was committed".into())
+            }
+            Self::Data { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// The failure behind an error of the query engine.
+    pub fn from_engine(error: DataFusionError) -> Self {
+        if let Some(own) = find_own(&error) {
+            return own;
+        }
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(detail) => Self::Memory { detail: detail.clone() },
+            DataFusionError::ObjectStore(cause) => Self::Data { message: cause.to_string() },
+            DataFusionError::ParquetError(cause) => {
+                Self::Data { message: format!("a Parquet file cannot be read: {cause}") }
+            }
+            DataFusionError::ArrowError(cause, _) => Self::Data { message: cause.to_string() },
+            DataFusionError::IoError(cause) => Self::Data { message: cause.to_string() },
+            DataFusionError::Execution(message) => Self::Data { message: message.clone() },
+            other => Self::Bug { message: other.to_string() },
+        }
+    }
+}
+
+/// An error of ours that travelled through the engine.
+fn find_own(error: &DataFusionError) -> Option<RetrievalError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(own) = current.downcast_ref::<RetrievalError>() {
+            return Some(own.clone());
+        }
+        if let Some(storage) = current.downcast_ref::<Arc<StorageError>>() {
+            return Some(RetrievalError::Storage(Arc::clone(storage)));
+        }
+        cause = match current.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
+                arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
+                other => std::error::Error::source(other),
+            },
+            _ => current.source(),
+        };
+    }
+    None
+}
+
+impl From<RetrievalError> for DataFusionError {
+    fn from(error: RetrievalError) -> Self {
+        Self::External(Box::new(error))
+    }
+}

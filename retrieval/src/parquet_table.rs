@@ -1,0 +1,176 @@
+//! A table of Parquet files as found: listed, footers read, one schema over all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use backsight_storage::{FileEntry, Location, Stores};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::ParquetMetaData;
+
+use crate::error::RetrievalError;
+use crate::object_reader::ObjectReader;
+use crate::widen::widen;
+
+/// Footers read at the same time: enough to hide latency, few enough for one connection pool.
+const FOOTERS_AT_ONCE: usize = 32;
+
+/// One file of a table.
+#[derive(Debug, Clone)]
+pub struct ParquetFile {
+    /// Where it is, its size and version.
+    pub entry: FileEntry,
+    /// Its footer.
+    pub metadata: Arc<ParquetMetaData>,
+    /// Its own columns.
+    pub schema: SchemaRef,
+}
+
+impl ParquetFile {
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
+    }
+}
+
+/// Parquet files that are read as one table.
+#[derive(Debug, Clone)]
+pub struct ParquetTable {
+    /// What messages call it: `spine` or `source … of feature view …`.
+    pub role: String,
+    /// As the user wrote it.
+    pub location: Location,
+    /// In path order.
+    pub files: Vec<ParquetFile>,
+    /// Every column of any file, in order of first sight, in a type that holds all files' values.
+    pub schema: SchemaRef,
+    /// Columns that some files lack (they are null there), with the number of those files.
+    pub absent: BTreeMap<String, usize>,
+}
+
+impl ParquetTable {
+    /// Lists `location` (file, folder or glob) and reads the footers.
+    ///
+    /// # Errors
+    /// Nothing there, storage faults, a file that is not Parquet, files whose columns do not widen losslessly.
+    pub async fn open(stores: &Stores, location: &Location, role: &str) -> Result<Self, RetrievalError> {
+        let entries = stores.expand(location).await?;
+        let files: Vec<ParquetFile> =
+            stream::iter(entries.into_iter().map(|entry| read_footer(stores, entry, role)))
+                .buffered(FOOTERS_AT_ONCE)
+                .try_collect()
+                .await?;
+        let (schema, absent) = merge_schemas(&files)?;
+        Ok(Self { role: role.to_owned(), location: location.clone(), files, schema, absent })
+    }
+
+    /// Number of rows of all files.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(ParquetFile::rows).sum()
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.entry.size).sum()
+    }
+
+    /// The column's field, or an error that says what it is needed for.
+    pub(crate) fn column(&self, name: &str, needed_for: &str) -> Result<&Field, RetrievalError> {
+        self.schema.field_with_name(name).map_err(|_| {
+            let known: Vec<String> = self.schema.fields().iter().map(|field| field.name().clone()).collect();
+            RetrievalError::MissingColumn {
+                role: format!("{} `{}`", self.role, self.location),
+                column: name.to_owned(),
+                hint: format!(
+                    "needed for {needed_for}; {}",
+                    crate::resolve::did_you_mean(name, &known, "columns")
+                ),
+            }
+        })
+    }
+}
+
+async fn read_footer(stores: &Stores, entry: FileEntry, role: &str) -> Result<ParquetFile, RetrievalError> {
+    let store = stores.open(&entry.location)?;
+    let mut reader = ObjectReader::new(store, entry.location.path(), entry.size);
+    let options = ArrowReaderOptions::new();
+    match ArrowReaderMetadata::load_async(&mut reader, options).await {
+        Ok(metadata) => Ok(ParquetFile {
+            schema: Arc::clone(metadata.schema()),
+            metadata: Arc::clone(metadata.metadata()),
+            entry,
+        }),
+        Err(error) => Err(footer_error(stores, entry, role, error).await),
+    }
+}
+
+/// A footer that cannot be read: storage's fault when the file is gone or refused, else the file's.
+async fn footer_error(
+    stores: &Stores,
+    entry: FileEntry,
+    role: &str,
+    error: parquet::errors::ParquetError,
+) -> RetrievalError {
+    if let parquet::errors::ParquetError::External(cause) = error {
+        return match cause.downcast::<object_store::Error>() {
+            Ok(cause) => backsight_storage::StorageError::classify(&entry.location, *cause).into(),
+            Err(cause) => corrupt(entry, role, cause.to_string()),
+        };
+    }
+    match stores.head(&entry.location).await {
+        Err(error) => error.into(),
+        Ok(_) => corrupt(entry, role, error.to_string()),
+    }
+}
+
+fn corrupt(entry: FileEntry, role: &str, detail: String) -> RetrievalError {
+    RetrievalError::Corrupt { role: role.to_owned(), file: entry.location, row_group: None, detail }
+}
+
+/// One schema over all files, and which columns some files lack.
+fn merge_schemas(files: &[ParquetFile]) -> Result<(SchemaRef, BTreeMap<String, usize>), RetrievalError> {
+    let mut columns: Vec<(String, DataType, usize, usize)> = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        for field in file.schema.fields() {
+            match columns.iter_mut().find(|(name, ..)| name == field.name()) {
+                None => columns.push((field.name().clone(), field.data_type().clone(), number, 1)),
+                Some((name, held, first, count)) => {
+                    *count += 1;
+                    *held = widen(held, field.data_type()).ok_or_else(|| RetrievalError::FilesDisagree {
+                        column: name.clone(),
+                        first: held.to_string(),
+                        first_file: files[*first].entry.location.clone(),
+                        second: field.data_type().to_string(),
+                        second_file: file.entry.location.clone(),
+                    })?;
+                }
+            }
+        }
+    }
+    let absent = columns
+        .iter()
+        .filter(|(.., count)| *count < files.len())
+        .map(|(name, _, _, count)| (name.clone(), files.len() - count))
+        .collect();
+    let mut fields = Vec::with_capacity(columns.len());
+    for (name, held, first, count) in columns {
+        // The metadata of one file speaks for the column only while its type is that file's.
+        let own = files[first]
+            .schema
+            .field_with_name(&name)
+            .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
+        let nullable = count < files.len() || files.iter().any(|f| is_nullable(f, &name));
+        let field = Field::new(&name, held.clone(), nullable);
+        fields.push(if *own.data_type() == held {
+            field.with_metadata(own.metadata().clone())
+        } else {
+            field
+        });
+    }
+    Ok((Arc::new(Schema::new(fields)), absent))
+}
+
+fn is_nullable(file: &ParquetFile, column: &str) -> bool {
+    file.schema.field_with_name(column).map_or(true, Field::is_nullable)
+}

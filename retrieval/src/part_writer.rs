@@ -1,0 +1,287 @@
+//! Writes each partition of a retrieval as one part and reports it as a row; nothing becomes visible here.
+//!
+//! It passes no rows on, so it runs inside the join's own tasks, in parallel. Each part's report carries what
+//! the commit checks: rows, bytes, the checksum of the spine rows, the tally of outcomes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use backsight_storage::{Location, Stores};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    Partitioning, PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
+};
+use futures::TryStreamExt;
+use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+
+use crate::error::RetrievalError;
+use crate::plan::PlannedView;
+use crate::progress::Progress;
+use crate::report::Tally;
+use crate::staging::{PartSink, Staged, StagingLog, from_parquet};
+
+/// Rows of a row group: readers prune by it, the writer buffers one of them for each partition.
+const ROW_GROUP_ROWS: usize = 262_144;
+
+/// What parts are written with: found in the session's extensions where the operator runs.
+#[derive(Debug, Clone)]
+pub struct WriteContext {
+    /// Where the output is reached.
+    pub stores: Stores,
+    /// What this process started to write.
+    pub log: StagingLog,
+    /// What this process has written.
+    pub progress: Arc<Progress>,
+}
+
+/// What to write: travels with the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartSpec {
+    /// Folder of the dataset, as store and path.
+    pub store_url: String,
+    /// Path inside the store.
+    pub path: String,
+    /// Names the attempt, so that no two attempts meet in one file.
+    pub attempt: String,
+    /// Columns of the dataset: the first of the input.
+    pub dataset_columns: usize,
+    /// Outcome columns.
+    pub views: Vec<PlannedViewSpec>,
+}
+
+/// [`PlannedView`] as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedViewSpec {
+    /// Positions of the features.
+    pub features: Vec<usize>,
+    /// Position of the outcome.
+    pub outcome: usize,
+}
+
+/// One written part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// File name in the dataset.
+    pub name: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Σ mod 2⁶⁴ of [`mix`] of the spine rows' ids.
+    pub checksum: u64,
+    /// What completes it; `None` when the partition had no rows and no file was written.
+    pub staged: Option<Staged>,
+    /// Outcomes of its rows.
+    pub tally: Tally,
+}
+
+/// The physical operator.
+#[derive(Debug)]
+pub struct PartWriteExec {
+    input: Arc<dyn ExecutionPlan>,
+    spec: Arc<PartSpec>,
+    properties: Arc<PlanProperties>,
+}
+
+impl PartWriteExec {
+    /// Writes the partitions of `input`, whose columns are a retrieval plan's.
+    pub fn new(input: Arc<dyn ExecutionPlan>, spec: Arc<PartSpec>) -> Self {
+        let schema = Arc::new(Schema::new(vec![Field::new("part", DataType::Utf8, false)]));
+        let partitions = input.output_partitioning().partition_count();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(partitions),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { input, spec, properties: Arc::new(properties) }
+    }
+
+    /// What is written.
+    pub fn spec(&self) -> &PartSpec {
+        &self.spec
+    }
+}
+
+impl DisplayAs for PartWriteExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartWriteExec: columns={}, codec=zstd", self.spec.dataset_columns)
+    }
+}
+
+impl ExecutionPlan for PartWriteExec {
+    fn name(&self) -> &'static str {
+        "PartWriteExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self::new(input, Arc::clone(&self.spec)))),
+            Err(_) => Err(DataFusionError::Internal("PartWriteExec has one input".into())),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(write) = context.session_config().get_extension::<WriteContext>() else {
+            return Err(DataFusionError::Internal("this process was not set up to write datasets".into()));
+        };
+        let input = self.input.execute(partition, context)?;
+        let (spec, schema) = (Arc::clone(&self.spec), self.schema());
+        let output = Arc::clone(&schema);
+        let stream = futures::stream::once(async move {
+            let record = write_part(input, &spec, &write, partition).await?;
+            let json = serde_json::to_string(&record)
+                .map_err(|e| RetrievalError::Bug { message: format!("a part cannot be reported: {e}") })?;
+            let column: ArrayRef = Arc::new(StringArray::from(vec![json]));
+            Ok(RecordBatch::try_new(output, vec![column])?)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}
+
+/// Reads the reports of finished parts.
+///
+/// # Errors
+/// A report that is none of ours.
+pub fn part_records(batches: &[RecordBatch]) -> std::result::Result<Vec<PartRecord>, RetrievalError> {
+    let mut records = Vec::new();
+    for batch in batches {
+        let column = batch.column(0).as_string::<i32>();
+        for json in column.iter().flatten() {
+            records.push(serde_json::from_str(json).map_err(|e| RetrievalError::Bug {
+                message: format!("a part's report cannot be read: {e}"),
+            })?);
+        }
+    }
+    Ok(records)
+}
+
+/// Mixes a spine row's id, so that a sum over rows tells lost and doubled rows (the finaliser of `SplitMix64`).
+pub fn mix(id: u64) -> u64 {
+    let mut z = id.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// How parts are encoded.
+pub(crate) fn writer_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("backsight ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+/// The dataset's schema: the first columns of the plan's.
+pub(crate) fn dataset_schema(plan: &Schema, columns: usize) -> SchemaRef {
+    Arc::new(Schema::new(plan.fields().iter().take(columns).cloned().collect::<Vec<_>>()))
+}
+
+async fn write_part(
+    mut input: SendableRecordBatchStream,
+    spec: &PartSpec,
+    write: &WriteContext,
+    partition: usize,
+) -> std::result::Result<PartRecord, RetrievalError> {
+    let schema = dataset_schema(input.schema().as_ref(), spec.dataset_columns);
+    let output = output_location(spec)?;
+    let views: Vec<PlannedView> = spec
+        .views
+        .iter()
+        .map(|view| PlannedView {
+            label: String::new(),
+            view: String::new(),
+            features: view.features.clone(),
+            outcome: view.outcome,
+        })
+        .collect();
+    let name = format!("part-{partition:05}-{}.parquet", uuid::Uuid::new_v4().simple());
+    let mut record =
+        PartRecord { name, rows: 0, bytes: 0, checksum: 0, staged: None, tally: Tally::new(&views) };
+    let mut writer: Option<AsyncArrowWriter<PartSink>> = None;
+    while let Some(batch) = input.try_next().await.map_err(RetrievalError::from_engine)? {
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let ids = batch.column(spec.dataset_columns).as_primitive::<UInt64Type>();
+        record.rows += batch.num_rows() as u64;
+        record.checksum = ids.values().iter().fold(record.checksum, |sum, &id| sum.wrapping_add(mix(id)));
+        record.tally.add(&views, &batch);
+        let columns = batch.columns()[..spec.dataset_columns].to_vec();
+        let rows = RecordBatch::try_new(Arc::clone(&schema), columns)
+            .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => {
+                let sink =
+                    PartSink::create(&write.stores, &write.log, &output, &spec.attempt, &record.name).await?;
+                let options = ArrowWriterOptions::new().with_properties(writer_properties());
+                none.insert(
+                    AsyncArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)
+                        .map_err(from_parquet)?,
+                )
+            }
+        };
+        writer.write(&rows).await.map_err(from_parquet)?;
+        write.progress.add_rows_written(batch.num_rows() as u64);
+    }
+    if let Some(mut writer) = writer {
+        writer.finish().await.map_err(from_parquet)?;
+        let (staged, bytes) = writer.into_inner().finish().await?;
+        record.bytes = bytes;
+        record.staged = Some(staged);
+        write.progress.add_bytes_written(bytes);
+    }
+    Ok(record)
+}
+
+/// The folder a specification names.
+pub(crate) fn output_location(spec: &PartSpec) -> std::result::Result<Location, RetrievalError> {
+    let bug = |message: String| RetrievalError::Bug { message };
+    let url = url::Url::parse(&spec.store_url).map_err(|e| bug(format!("`{}`: {e}", spec.store_url)))?;
+    let path = object_store::path::Path::parse(&spec.path).map_err(|e| bug(e.to_string()))?;
+    Ok(Location::from_store(&url, &path)?)
+}

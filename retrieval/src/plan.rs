@@ -1,0 +1,476 @@
+//! Builds the logical plan of a retrieval: spine, one join for each set of keys, the contract's column order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use backsight_asof::{
+    AsofJoinNode, AsofSpec, JoinForm, LookupSpec, PayloadColumn, age_column, outcome_column,
+};
+use backsight_registry::model::{FeatureView, Ttl};
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
+
+use crate::bounds::{TimeBounds, spine_bounds};
+use crate::error::RetrievalError;
+use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
+use crate::key_types::{common_key_type, is_float};
+use crate::parquet_table::ParquetTable;
+use crate::resolve::{ResolvedView, check_output_names};
+use crate::row_id::ROW_ID;
+use crate::scan::{ScanStats, TableScan};
+
+/// Prefix of columns that are ours: a spine that has such a column is refused.
+const OWN_PREFIX: &str = "__backsight_";
+
+/// A view of a request with its source files.
+#[derive(Debug, Clone)]
+pub struct ViewInput {
+    /// What is asked of the view.
+    pub resolved: ResolvedView,
+    /// Its source.
+    pub table: Arc<ParquetTable>,
+}
+
+/// Everything a plan is made from.
+#[derive(Debug, Clone)]
+pub struct PlanInput {
+    /// The spine's files.
+    pub spine: Arc<ParquetTable>,
+    /// The instant's column, when the user names it.
+    pub timestamp_column: Option<String>,
+    /// Views in output order.
+    pub views: Vec<ViewInput>,
+    /// Use only rows created at or before the instant.
+    pub created_cut: bool,
+    /// Which algorithm joins.
+    pub form: JoinForm,
+}
+
+/// A planned retrieval: the plan's output is the dataset's columns followed by the bookkeeping columns.
+#[derive(Debug, Clone)]
+pub struct RetrievalPlan {
+    /// The plan.
+    pub logical: LogicalPlan,
+    /// The spine's instant column.
+    pub instant_column: String,
+    /// Columns of the dataset: the first of the plan's output.
+    pub dataset_columns: usize,
+    /// For each view in output order, where its outcome stands.
+    pub views: Vec<PlannedView>,
+    /// What each scan reads: the spine, then the views.
+    pub scans: Vec<(String, ScanStats)>,
+    /// What a user should know: absent columns, drifted types.
+    pub notes: Vec<String>,
+}
+
+/// A view in the plan's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedView {
+    /// Alias or name.
+    pub label: String,
+    /// Name in the registry.
+    pub view: String,
+    /// Positions of its features in the dataset.
+    pub features: Vec<usize>,
+    /// Position of the outcome column; the age follows it.
+    pub outcome: usize,
+}
+
+/// Plans a retrieval.
+///
+/// # Errors
+/// Columns that are missing or of types that cannot take their role, equal output names.
+pub fn plan(input: &PlanInput) -> Result<RetrievalPlan, RetrievalError> {
+    let spine_names: Vec<String> = input.spine.schema.fields().iter().map(|f| f.name().clone()).collect();
+    check_output_names(&input.views.iter().map(|v| v.resolved.clone()).collect::<Vec<_>>(), &spine_names)?;
+    if let Some(own) = spine_names.iter().find(|name| name.starts_with(OWN_PREFIX)) {
+        return Err(RetrievalError::Usage {
+            message: format!("spine column `{own}` starts with `{OWN_PREFIX}`, which is reserved"),
+            hint: Some("rename the column".into()),
+        });
+    }
+    let sets = key_sets(input);
+    let mut spine = SpinePlan::new(input, &sets)?;
+    let bounds = spine_bounds(&input.spine, &spine.instant_column);
+    let mut scans = vec![("spine".to_owned(), spine.stats)];
+    let mut view_scans = BTreeMap::new();
+    let mut plan = spine.logical.clone();
+    let mut outcomes = BTreeMap::new();
+    let mut first_outcome = 0;
+    for (number, set) in sets.iter().enumerate() {
+        let mut inputs = vec![plan];
+        let mut lookups = Vec::new();
+        for &view in &set.views {
+            let lookup = lookup(input, &input.views[view], set, &spine.key_types[number], bounds)?;
+            view_scans.insert(view, (input.views[view].resolved.label.clone(), lookup.stats));
+            outcomes.insert(view, first_outcome + lookups.len());
+            inputs.push(lookup.logical);
+            lookups.push(lookup.spec);
+        }
+        let spec = AsofSpec {
+            form: input.form,
+            spine_keys: spine.key_columns[number].clone(),
+            spine_instant: spine.instant,
+            first_outcome,
+            lookups,
+        };
+        first_outcome += set.views.len();
+        plan =
+            AsofJoinNode::try_new(Arc::new(spec), inputs).map_err(RetrievalError::from_engine)?.into_plan();
+    }
+    scans.extend(view_scans.into_values());
+    let mut notes = std::mem::take(&mut spine.notes);
+    notes.extend(input.views.iter().flat_map(view_notes));
+    arrange(input, plan, &spine, &outcomes, scans, notes)
+}
+
+/// Views that are joined together: equal spine columns as keys.
+struct KeySet {
+    /// Spine columns, sorted.
+    columns: Vec<String>,
+    /// Views in output order.
+    views: Vec<usize>,
+}
+
+/// Sets in order of first view; views that match on time alone come first, while the spine is narrow.
+fn key_sets(input: &PlanInput) -> Vec<KeySet> {
+    let mut sets: Vec<KeySet> = Vec::new();
+    for (number, view) in input.views.iter().enumerate() {
+        let mut columns: Vec<String> =
+            view.resolved.keys.iter().map(|key| key.spine_column.clone()).collect();
+        columns.sort();
+        match sets.iter_mut().find(|set| set.columns == columns) {
+            Some(set) => set.views.push(number),
+            None => sets.push(KeySet { columns, views: vec![number] }),
+        }
+    }
+    sets.sort_by_key(|set| !set.columns.is_empty());
+    sets
+}
+
+/// The spine's side of the plan: its columns, its id, and what keys and instant need on top.
+struct SpinePlan {
+    logical: LogicalPlan,
+    instant_column: String,
+    instant: usize,
+    /// For each key set the positions of its keys.
+    key_columns: Vec<Vec<usize>>,
+    /// For each key set the types in which keys are compared.
+    key_types: Vec<Vec<DataType>>,
+    stats: ScanStats,
+    notes: Vec<String>,
+}
+
+impl SpinePlan {
+    fn new(input: &PlanInput, sets: &[KeySet]) -> Result<Self, RetrievalError> {
+        let table = &input.spine;
+        let scan = TableScan::spine(Arc::clone(table));
+        let stats = scan.stats;
+        let builder = LogicalPlanBuilder::scan("spine", provider_as_source(Arc::new(scan)), None)
+            .map_err(RetrievalError::from_engine)?;
+        let mut columns: Vec<Expr> =
+            table.schema.fields().iter().map(|f| column("spine", f.name()).alias(f.name())).collect();
+        columns.push(column("spine", ROW_ID).alias(ROW_ID));
+
+        let instant_column = find_spine_instant(table, input.timestamp_column.as_deref())?;
+        let field = table.column(&instant_column, "the spine's instant")?;
+        let wanted = instant_type(field, &format!("spine `{}`", table.location), None)?;
+        let instant = if *field.data_type() == wanted {
+            position(table, &instant_column)?
+        } else {
+            let instant = instant_expr(column("spine", &instant_column), field.data_type(), &wanted);
+            columns.push(instant.alias(format!("{OWN_PREFIX}instant")));
+            columns.len() - 1
+        };
+
+        let mut extra: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let (mut key_columns, mut key_types) = (Vec::new(), Vec::new());
+        for set in sets {
+            let (mut positions, mut types) = (Vec::new(), Vec::new());
+            for name in &set.columns {
+                let common = key_type(input, set, name)?;
+                let given = table.column(name, "a join key")?.data_type();
+                positions.push(if *given == common {
+                    position(table, name)?
+                } else {
+                    let number = extra.len();
+                    *extra.entry((name.clone(), common.to_string())).or_insert_with(|| {
+                        let key = key_expr(column("spine", name), given, &common);
+                        columns.push(key.alias(format!("{OWN_PREFIX}key_{number}")));
+                        columns.len() - 1
+                    })
+                });
+                types.push(common);
+            }
+            key_columns.push(positions);
+            key_types.push(types);
+        }
+        let logical = builder
+            .project(columns)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(RetrievalError::from_engine)?;
+        let notes = absent_notes(table);
+        Ok(Self { logical, instant_column, instant, key_columns, key_types, stats, notes })
+    }
+}
+
+/// The type in which a spine column is compared with the keys of every view of a set.
+fn key_type(input: &PlanInput, set: &KeySet, spine_column: &str) -> Result<DataType, RetrievalError> {
+    let sides: Vec<(&ViewInput, String)> = set
+        .views
+        .iter()
+        .map(|&view| &input.views[view])
+        .filter_map(|view| view_key(view, spine_column).map(|name| (view, name)))
+        .collect();
+    let first_view = sides.first().map_or("", |(view, _)| view.resolved.label.as_str());
+    let spine_field =
+        input.spine.column(spine_column, &format!("a join key of feature view `{first_view}`"))?;
+    let spine_type = spine_field.data_type();
+    let mut types = vec![spine_type];
+    for (view, view_column) in &sides {
+        let source_column = source_column(&view.resolved.view, view_column);
+        let field = view.table.column(&source_column, "a join key")?;
+        let float = is_float(spine_type) || is_float(field.data_type());
+        if float || common_key_type([spine_type, field.data_type()]).is_none() {
+            return Err(RetrievalError::KeyTypes {
+                spine_column: spine_column.to_owned(),
+                spine_type: spine_type.to_string(),
+                spine: input.spine.location.to_string(),
+                view_column: source_column,
+                view_type: field.data_type().to_string(),
+                source_uri: view.table.location.to_string(),
+                view: view.resolved.label.clone(),
+                hint: if float {
+                    "floating point keys do not compare exactly: write them as integers or strings".into()
+                } else {
+                    "write one of the columns with the other's type".into()
+                },
+            });
+        }
+        types.push(field.data_type());
+    }
+    common_key_type(types).ok_or_else(|| RetrievalError::Usage {
+        message: format!("the views that join on spine column `{spine_column}` have keys that cannot be compared with each other"),
+        hint: Some("ask for them in separate retrievals".into()),
+    })
+}
+
+/// The view's key column that a spine column stands for.
+fn view_key(view: &ViewInput, spine_column: &str) -> Option<String> {
+    view.resolved.keys.iter().find(|key| key.spine_column == spine_column).map(|key| key.view_column.clone())
+}
+
+struct PlannedLookup {
+    logical: LogicalPlan,
+    spec: LookupSpec,
+    stats: ScanStats,
+}
+
+/// One view's side of a join: keys, event time, created time, then all declared features in name order.
+fn lookup(
+    input: &PlanInput,
+    view: &ViewInput,
+    set: &KeySet,
+    key_types: &[DataType],
+    spine: Option<TimeBounds>,
+) -> Result<PlannedLookup, RetrievalError> {
+    let definition = &view.resolved.view;
+    let role = format!("{} `{}`", view.table.role, view.table.location);
+    let tags = Some(&definition.source.tags);
+    let mut columns: Vec<Expr> = Vec::new();
+    let mut add = |expr: Expr| {
+        let name = format!("{OWN_PREFIX}c{}", columns.len());
+        columns.push(expr.alias(name));
+        columns.len() - 1
+    };
+
+    let mut keys = Vec::new();
+    for (spine_column, wanted) in set.columns.iter().zip(key_types) {
+        let Some(name) = view_key(view, spine_column) else { continue };
+        let source = source_column(definition, &name);
+        let given = view.table.column(&source, "a join key")?.data_type();
+        keys.push(add(key_expr(column("view", &source), given, wanted)));
+    }
+    let time_column = source_column(definition, &definition.source.timestamp_field);
+    let time_field = view.table.column(&time_column, "the event time")?;
+    let time_type = instant_type(time_field, &role, tags)?;
+    let time = add(instant_expr(column("view", &time_column), time_field.data_type(), &time_type));
+    let created = match definition.source.created_timestamp_column.as_deref().filter(|name| !name.is_empty())
+    {
+        None => None,
+        Some(name) => {
+            let source = source_column(definition, name);
+            let field = view.table.column(&source, "the created time")?;
+            let wanted = instant_type(field, &role, tags)?;
+            Some(add(instant_expr(column("view", &source), field.data_type(), &wanted)))
+        }
+    };
+    let mut declared: Vec<&str> = definition.features.iter().map(|field| field.name.as_str()).collect();
+    declared.sort_unstable();
+    declared.dedup();
+    let mut ties = Vec::new();
+    let mut places = BTreeMap::new();
+    for name in declared {
+        let source = source_column(definition, name);
+        let requested = view.resolved.features.iter().any(|feature| feature.feature == name);
+        if requested {
+            view.table.column(&source, &format!("feature `{name}` of view `{}`", definition.name))?;
+        } else if view.table.schema.field_with_name(&source).is_err() {
+            // Declared, not in the files, not asked for: it cannot decide between rows.
+            continue;
+        }
+        let place = add(column("view", &source));
+        ties.push(place);
+        places.insert(name, place);
+    }
+    let payload = view
+        .resolved
+        .features
+        .iter()
+        .filter_map(|feature| {
+            let column = *places.get(feature.feature.as_str())?;
+            Some(PayloadColumn { column, output: feature.output.clone() })
+        })
+        .collect();
+
+    let reach = spine.map(|bounds| TimeBounds {
+        least: definition.ttl.map_or(i128::MIN, |ttl: Ttl| bounds.least - ttl.nanos()),
+        greatest: bounds.greatest,
+    });
+    let scan = TableScan::source(Arc::clone(&view.table), &time_column, reach);
+    let stats = scan.stats;
+    let logical = LogicalPlanBuilder::scan("view", provider_as_source(Arc::new(scan)), None)
+        .and_then(|builder| builder.project(columns))
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(RetrievalError::from_engine)?;
+    let spec = LookupSpec {
+        name: view.resolved.label.clone(),
+        keys,
+        time,
+        created,
+        ties,
+        payload,
+        ttl_nanos: definition.ttl.map(Ttl::nanos),
+        created_cut: input.created_cut,
+    };
+    Ok(PlannedLookup { logical, spec, stats })
+}
+
+/// The dataset's columns in the contract's order, then the row id and each view's outcome and age.
+fn arrange(
+    input: &PlanInput,
+    joined: LogicalPlan,
+    spine: &SpinePlan,
+    outcomes: &BTreeMap<usize, usize>,
+    scans: Vec<(String, ScanStats)>,
+    notes: Vec<String>,
+) -> Result<RetrievalPlan, RetrievalError> {
+    let mut columns: Vec<Expr> =
+        input.spine.schema.fields().iter().map(|f| Expr::Column(Column::new_unqualified(f.name()))).collect();
+    let mut feature_positions = Vec::new();
+    for view in &input.views {
+        let mut positions = Vec::new();
+        for feature in &view.resolved.features {
+            positions.push(columns.len());
+            columns.push(Expr::Column(Column::new_unqualified(&feature.output)));
+        }
+        feature_positions.push(positions);
+    }
+    let dataset_columns = columns.len();
+    columns.push(Expr::Column(Column::new_unqualified(ROW_ID)));
+    let mut views = Vec::new();
+    for (number, (view, features)) in input.views.iter().zip(feature_positions).enumerate() {
+        let outcome = outcomes.get(&number).copied().unwrap_or_default();
+        views.push(PlannedView {
+            label: view.resolved.label.clone(),
+            view: view.resolved.view.name.clone(),
+            features,
+            outcome: columns.len(),
+        });
+        columns.push(Expr::Column(Column::new_unqualified(outcome_column(outcome))));
+        columns.push(Expr::Column(Column::new_unqualified(age_column(outcome))));
+    }
+    let logical = LogicalPlanBuilder::from(joined)
+        .project(columns)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(RetrievalError::from_engine)?;
+    Ok(RetrievalPlan {
+        logical,
+        instant_column: spine.instant_column.clone(),
+        dataset_columns,
+        views,
+        scans,
+        notes,
+    })
+}
+
+/// The source's column behind a name of a view: field mapping goes from source column to name.
+pub(crate) fn source_column(view: &FeatureView, name: &str) -> String {
+    view.source
+        .field_mapping
+        .iter()
+        .find(|(_, mapped)| *mapped == name)
+        .map_or_else(|| name.to_owned(), |(source, _)| source.clone())
+}
+
+fn key_expr(key: Expr, given: &DataType, wanted: &DataType) -> Expr {
+    match wanted {
+        _ if given == wanted => key,
+        // A value beyond the common precision equals nothing on the other side.
+        DataType::Decimal128(_, _) => try_cast(key, wanted.clone()),
+        _ => cast(key, wanted.clone()),
+    }
+}
+
+fn column(table: &str, name: &str) -> Expr {
+    Expr::Column(Column::new(Some(table), name))
+}
+
+fn position(table: &ParquetTable, name: &str) -> Result<usize, RetrievalError> {
+    table.schema.index_of(name).map_err(|e| RetrievalError::Bug { message: e.to_string() })
+}
+
+fn absent_notes(table: &ParquetTable) -> Vec<String> {
+    table
+        .absent
+        .iter()
+        .map(|(column, files)| {
+            format!(
+                "{}: {files} of {} files have no column `{column}`, it is null there",
+                table.role,
+                table.files.len()
+            )
+        })
+        .collect()
+}
+
+/// What a user should know of a view's files: columns that some lack and matter, types that drifted.
+fn view_notes(view: &ViewInput) -> Vec<String> {
+    let mut notes = Vec::new();
+    for feature in &view.resolved.features {
+        let source = source_column(&view.resolved.view, &feature.feature);
+        if let Some(files) = view.table.absent.get(&source) {
+            notes.push(format!(
+                "feature view `{}`: {files} of {} source files have no column `{source}`, it is null there",
+                view.resolved.label,
+                view.table.files.len()
+            ));
+        }
+        let declared = view.resolved.view.features.iter().find(|field| field.name == feature.feature);
+        let stored = view.table.schema.field_with_name(&source);
+        if let (Some(declared), Ok(stored)) = (declared, stored)
+            && !crate::declared_types::is_same_family(declared.value_type, stored.data_type())
+        {
+            notes.push(format!(
+                "feature `{}:{}` is declared {} but is {} in the source: the source's type is returned",
+                view.resolved.label,
+                feature.feature,
+                crate::declared_types::name(declared.value_type),
+                stored.data_type()
+            ));
+        }
+    }
+    notes
+}

@@ -1,0 +1,157 @@
+//! From a request to a plan: resolve, open spine and sources, check, plan. Nothing is written here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use backsight_asof::JoinForm;
+use backsight_registry::model::{Catalog, SourceKind};
+use backsight_storage::{FileEntry, Location, Stores};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
+
+use crate::error::RetrievalError;
+use crate::manifest::ManifestSource;
+use crate::parquet_table::ParquetTable;
+use crate::plan::{PlanInput, RetrievalPlan, ViewInput, plan};
+use crate::request::RetrievalRequest;
+use crate::resolve::{ResolvedView, resolve};
+
+/// Sources opened at the same time; each reads its footers in parallel, too.
+const SOURCES_AT_ONCE: usize = 4;
+
+/// A retrieval that is ready to run.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What was asked for.
+    pub request: RetrievalRequest,
+    /// The spine.
+    pub spine: Arc<ParquetTable>,
+    /// The views in output order.
+    pub views: Vec<ViewInput>,
+    /// The plan.
+    pub plan: RetrievalPlan,
+}
+
+/// Where relative paths of a retrieval start.
+#[derive(Debug, Clone, Copy)]
+pub struct Bases<'a> {
+    /// For the spine and the output: the working directory.
+    pub working: &'a Path,
+    /// For sources: the folder of the feature repo.
+    pub repo: &'a Path,
+}
+
+/// Resolves and plans a request.
+///
+/// # Errors
+/// Whatever is wrong with request, registry, spine or sources.
+pub async fn prepare(
+    stores: &Stores,
+    catalog: &Catalog,
+    request: &RetrievalRequest,
+    bases: Bases<'_>,
+    form: JoinForm,
+) -> Result<Prepared, RetrievalError> {
+    let resolved = resolve(catalog, &request.features, request.full_feature_names)?;
+    let spine_location = Location::parse(&request.spine.uri, bases.working, None)?;
+    let spine = Arc::new(ParquetTable::open(stores, &spine_location, "spine").await?);
+    let views: Vec<ViewInput> =
+        stream::iter(resolved.into_iter().map(|view| open_view(stores, view, bases.repo)))
+            .buffered(SOURCES_AT_ONCE)
+            .try_collect()
+            .await?;
+    let input = PlanInput {
+        spine: Arc::clone(&spine),
+        timestamp_column: request.spine.timestamp_column.clone(),
+        views,
+        created_cut: request.filter_by_created_timestamp,
+        form,
+    };
+    let mut plan = plan(&input)?;
+    if spine.rows() == 0 {
+        plan.notes.push("the spine has 0 rows: so has the dataset".to_owned());
+    }
+    Ok(Prepared { request: request.clone(), spine, views: input.views, plan })
+}
+
+async fn open_view(
+    stores: &Stores,
+    resolved: ResolvedView,
+    repo: &Path,
+) -> Result<ViewInput, RetrievalError> {
+    let source = &resolved.view.source;
+    let SourceKind::File { path, s3_endpoint_override, .. } = &source.kind else {
+        return Err(RetrievalError::Bug { message: format!("`{}` is not a file source", source.name) });
+    };
+    let endpoint = s3_endpoint_override.as_deref().filter(|endpoint| !endpoint.is_empty());
+    let location = Location::parse(path, repo, endpoint)?;
+    let role = format!("source `{}` of feature view `{}`", source.name, resolved.view.name);
+    let table = Arc::new(ParquetTable::open(stores, &location, &role).await?);
+    Ok(ViewInput { resolved, table })
+}
+
+impl Prepared {
+    /// Every file that is read, for the manifest.
+    pub fn sources(&self) -> Vec<ManifestSource> {
+        let mut sources = Vec::new();
+        let mut add = |role: &str, table: &ParquetTable| {
+            for file in &table.files {
+                sources.push(ManifestSource {
+                    role: role.to_owned(),
+                    path: file.entry.location.to_string(),
+                    bytes: file.entry.size,
+                    etag: file.entry.etag.clone(),
+                });
+            }
+        };
+        add("spine", &self.spine);
+        for view in &self.views {
+            add(&view.resolved.label, &view.table);
+        }
+        sources
+    }
+
+    /// Identifies the spine's files as they were read.
+    pub fn spine_hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for file in &self.spine.files {
+            let entry = &file.entry;
+            let etag = entry.etag.as_deref().unwrap_or("");
+            hash.update(format!("{}\0{}\0{etag}\0{}\n", entry.location, entry.size, file.rows()));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Looks at every file again: a change while reading would make rows that never existed together.
+    ///
+    /// # Errors
+    /// [`RetrievalError::SourceChanged`] with the first file that is gone or different.
+    pub async fn check_unchanged(&self, stores: &Stores) -> Result<(), RetrievalError> {
+        let mut entries: Vec<&FileEntry> = Vec::new();
+        for table in std::iter::once(&self.spine).chain(self.views.iter().map(|view| &view.table)) {
+            entries.extend(table.files.iter().map(|file| &file.entry));
+        }
+        entries.sort_by_key(|entry| entry.location.to_string());
+        entries.dedup_by_key(|entry| entry.location.to_string());
+        let checks = entries.into_iter().map(|before| async move {
+            let after = stores.head(&before.location).await?;
+            match change(before, after.as_ref()) {
+                None => Ok(()),
+                Some(change) => Err(RetrievalError::SourceChanged { file: before.location.clone(), change }),
+            }
+        });
+        stream::iter(checks).buffered(16).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+}
+
+fn change(before: &FileEntry, after: Option<&FileEntry>) -> Option<String> {
+    let Some(after) = after else { return Some("it is gone".to_owned()) };
+    if before.size != after.size {
+        return Some(format!("it had {} bytes and has {}", before.size, after.size));
+    }
+    if before.etag != after.etag {
+        return Some("it was written again".to_owned());
+    }
+    None
+}

@@ -1,0 +1,233 @@
+//! Writes parts unseen: an open multipart upload on an object store, a staged file on a file system.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backsight_storage::{Location, StorageError, Stores};
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use object_store::multipart::{MultipartStore, PartId};
+use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::errors::ParquetError;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+use crate::error::RetrievalError;
+
+/// Bytes of one part of an upload; stores ask for at least 5 MiB.
+const UPLOAD_PART_BYTES: usize = 8 << 20;
+/// Parts of one upload on their way at the same time.
+const UPLOADS_AT_ONCE: usize = 4;
+/// Stores take at most 10,000 parts: after each thousand the part size doubles.
+const PARTS_PER_SIZE: usize = 1_000;
+
+/// The folder of claim, manifest and staged files.
+pub(crate) const OWN_FOLDER: &str = "_backsight";
+
+/// What completes a staged part; durable in the intent before anything becomes visible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Staged {
+    /// A file below the output's own folder, to be renamed.
+    File {
+        /// Path relative to the output.
+        path: String,
+    },
+    /// An open upload to the part's final name, to be completed.
+    Upload {
+        /// The store's id of the upload.
+        upload_id: String,
+        /// The store's ids of its parts, in order.
+        parts: Vec<String>,
+    },
+}
+
+/// Uploads and files of one attempt, so that an abandoned one can be cleared away.
+#[derive(Debug, Clone, Default)]
+pub struct StagingLog(Arc<Mutex<Vec<(Location, Staged)>>>);
+
+impl StagingLog {
+    fn record(&self, location: Location, staged: Staged) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((location, staged));
+    }
+
+    /// What was started, in order.
+    pub fn entries(&self) -> Vec<(Location, Staged)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A part that is being written.
+pub(crate) struct PartSink {
+    location: Location,
+    target: Target,
+    bytes: u64,
+}
+
+enum Target {
+    File { file: tokio::fs::File, relative: String },
+    Upload(Box<Upload>),
+}
+
+struct Upload {
+    store: Arc<dyn MultipartStore>,
+    path: object_store::path::Path,
+    id: String,
+    buffer: BytesMut,
+    next: usize,
+    running: JoinSet<(usize, object_store::Result<PartId>)>,
+    done: Vec<(usize, String)>,
+}
+
+impl PartSink {
+    /// Starts a part called `name` of the dataset at `output`, by the attempt `attempt`.
+    pub(crate) async fn create(
+        stores: &Stores,
+        log: &StagingLog,
+        output: &Location,
+        attempt: &str,
+        name: &str,
+    ) -> Result<Self, RetrievalError> {
+        let location = output.join(name);
+        let target = match stores.multipart(output)? {
+            None => {
+                let relative = format!("{OWN_FOLDER}/staging/{attempt}/{name}.staged");
+                let staged = output.join(&relative);
+                log.record(location.clone(), Staged::File { path: relative.clone() });
+                let path = local_path(&staged)?;
+                let file = create_file(path).await.map_err(|e| StorageError::classify_io(&staged, &e))?;
+                Target::File { file, relative }
+            }
+            Some(store) => {
+                let path = location.path();
+                let id =
+                    store.create_multipart(&path).await.map_err(|e| StorageError::classify(&location, e))?;
+                log.record(location.clone(), Staged::Upload { upload_id: id.clone(), parts: vec![] });
+                Target::Upload(Box::new(Upload {
+                    store,
+                    path,
+                    id,
+                    buffer: BytesMut::new(),
+                    next: 0,
+                    running: JoinSet::new(),
+                    done: Vec::new(),
+                }))
+            }
+        };
+        Ok(Self { location, target, bytes: 0 })
+    }
+
+    async fn push(&mut self, bytes: Bytes) -> Result<(), StorageError> {
+        self.bytes += bytes.len() as u64;
+        match &mut self.target {
+            Target::File { file, .. } => {
+                file.write_all(&bytes).await.map_err(|e| StorageError::classify_io(&self.location, &e))
+            }
+            Target::Upload(upload) => {
+                upload.buffer.extend_from_slice(&bytes);
+                let size = UPLOAD_PART_BYTES << (upload.next / PARTS_PER_SIZE).min(8);
+                while upload.buffer.len() >= size {
+                    let part = upload.buffer.split_to(size).freeze();
+                    upload.start(part).await.map_err(|e| StorageError::classify(&self.location, e))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes all bytes durable; what is returned completes the part. Returns the bytes written, too.
+    pub(crate) async fn finish(self) -> Result<(Staged, u64), RetrievalError> {
+        let staged = match self.target {
+            Target::File { mut file, relative } => {
+                let durable = async {
+                    file.flush().await?;
+                    file.sync_all().await
+                };
+                durable.await.map_err(|e| StorageError::classify_io(&self.location, &e))?;
+                Staged::File { path: relative }
+            }
+            Target::Upload(mut upload) => {
+                let rest = upload.buffer.split().freeze();
+                let parts =
+                    upload.finish(rest).await.map_err(|e| StorageError::classify(&self.location, e))?;
+                Staged::Upload { upload_id: upload.id, parts }
+            }
+        };
+        Ok((staged, self.bytes))
+    }
+}
+
+impl Upload {
+    async fn start(&mut self, part: Bytes) -> object_store::Result<()> {
+        while self.running.len() >= UPLOADS_AT_ONCE {
+            self.settle_one().await?;
+        }
+        let (store, path, id, number) =
+            (Arc::clone(&self.store), self.path.clone(), self.id.clone(), self.next);
+        self.next += 1;
+        self.running.spawn(async move { (number, store.put_part(&path, &id, number, part.into()).await) });
+        Ok(())
+    }
+
+    async fn settle_one(&mut self) -> object_store::Result<()> {
+        match self.running.join_next().await {
+            None => Ok(()),
+            Some(Ok((number, result))) => {
+                self.done.push((number, result?.content_id));
+                Ok(())
+            }
+            Some(Err(cause)) => Err(object_store::Error::JoinError { source: cause }),
+        }
+    }
+
+    async fn finish(&mut self, rest: Bytes) -> object_store::Result<Vec<String>> {
+        if !rest.is_empty() || self.next == 0 {
+            self.start(rest).await?;
+        }
+        while !self.running.is_empty() {
+            self.settle_one().await?;
+        }
+        self.done.sort();
+        Ok(self.done.drain(..).map(|(_, id)| id).collect())
+    }
+}
+
+impl AsyncFileWriter for PartSink {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, parquet::errors::Result<()>> {
+        Box::pin(async move { self.push(bytes).await.map_err(as_parquet) })
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Carries a storage failure through the Parquet writer; [`from_parquet`] takes it out again.
+fn as_parquet(error: StorageError) -> ParquetError {
+    ParquetError::External(Box::new(RetrievalError::from(error)))
+}
+
+/// The failure behind an error of the Parquet writer.
+pub(crate) fn from_parquet(error: ParquetError) -> RetrievalError {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<RetrievalError>() {
+            Ok(own) => *own,
+            Err(cause) => RetrievalError::Bug { message: format!("a part cannot be written: {cause}") },
+        },
+        other => RetrievalError::Bug { message: format!("a part cannot be encoded: {other}") },
+    }
+}
+
+async fn create_file(path: PathBuf) -> std::io::Result<tokio::fs::File> {
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder).await?;
+    }
+    tokio::fs::File::create_new(path).await
+}
+
+pub(crate) fn local_path(location: &Location) -> Result<PathBuf, RetrievalError> {
+    location
+        .local_path()
+        .ok_or_else(|| RetrievalError::Bug { message: format!("`{location}` is not on a file system") })
+}
