@@ -3,6 +3,7 @@
 pub mod definitions;
 pub mod document;
 pub mod dtype;
+pub mod feature_store;
 pub mod kind;
 pub mod model;
 mod nearest;

@@ -50,8 +50,10 @@ impl<'a> Reader<'a> {
     /// Opens a mapping that may have any key.
     pub(crate) fn open_any(node: &'a Node, what: String, problems: &mut Problems) -> Option<Self> {
         let Value::Mapping(pairs) = &node.value else {
-            problems
-                .push(&node.position, format!("{what} must be a mapping of keys, got {}", node.describe()));
+            problems.push(
+                &node.position,
+                format!("{what} must be a mapping of keys, got {}", node.describe_shape()),
+            );
             return None;
         };
         Some(Self { what, position: &node.position, pairs })
