@@ -1,6 +1,7 @@
 //! What exists: definitions, validation, `feature_store.yaml`, reading, changing and storing the registry, the diff.
 
 pub mod definitions;
+pub mod diff;
 pub mod document;
 pub mod dtype;
 pub mod feature_store;

@@ -1,6 +1,8 @@
 //! The `backsight:` key: our own settings, strictly read. Secrets are refused here.
 
-use super::config::{BacksightConfig, S3Settings};
+use backsight_storage::S3Options;
+
+use super::config::BacksightConfig;
 use super::read::{Settings, as_given};
 use crate::problem::Problems;
 use crate::yaml::{Keys, Reader, Resolved, Spanned, Value};
@@ -64,7 +66,7 @@ pub(super) fn read_backsight(
     }
 }
 
-fn read_s3(section: Option<&Reader<'_>>, settings: &mut Settings, problems: &mut Problems) -> S3Settings {
+fn read_s3(section: Option<&Reader<'_>>, settings: &mut Settings, problems: &mut Problems) -> S3Options {
     let keys =
         Keys { allowed: &["endpoint", "region", "allow_http", "virtual_hosted_style"], refused: SECRETS };
     let node = section.and_then(|section| section.get("s3")).map(|pair| &pair.value);
@@ -86,7 +88,7 @@ fn read_s3(section: Option<&Reader<'_>>, settings: &mut Settings, problems: &mut
         let shown = flag.as_ref().map(|flag| (if flag.value { "true" } else { "false" }, &flag.position));
         settings.either(key, shown, "");
     }
-    S3Settings {
+    S3Options {
         endpoint: endpoint.map(|text| text.value),
         region: region.map(|text| text.value),
         allow_http: allow_http.map(|flag| flag.value),

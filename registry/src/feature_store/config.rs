@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use backsight_storage::S3Options;
+
 use super::error::ConfigErrors;
 use crate::problem::{Position, Problem};
 
@@ -52,24 +54,11 @@ pub struct BacksightConfig {
     /// The scheduler's durable state.
     pub state: Option<String>,
     /// S3 as a whole.
-    pub s3: S3Settings,
+    pub s3: S3Options,
     /// Memory for one retrieval in process, in bytes.
     pub memory_limit: Option<u64>,
     /// Partitions of a plan in process.
     pub target_partitions: Option<u64>,
-}
-
-/// `backsight.s3`: how S3 is reached. Credentials are never here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct S3Settings {
-    /// Endpoint of every S3 location that brings none itself.
-    pub endpoint: Option<String>,
-    /// Region.
-    pub region: Option<String>,
-    /// Whether plain HTTP may be used.
-    pub allow_http: Option<bool>,
-    /// Whether the bucket is part of the host name.
-    pub virtual_hosted_style: Option<bool>,
 }
 
 /// One setting, for `config show`.

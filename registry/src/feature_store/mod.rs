@@ -10,7 +10,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use config::{BacksightConfig, FeatureStoreConfig, Origin, RegistryConfig, S3Settings, Setting};
+pub use config::{BacksightConfig, FeatureStoreConfig, Origin, RegistryConfig, Setting};
 pub use error::ConfigErrors;
 pub use expand::{Environment, expand_variables};
 pub use load::load_feature_store;

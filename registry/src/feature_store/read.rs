@@ -45,7 +45,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Notes a value of the file; a variable in it that was not set is a warning.
-    pub(super) fn from_file(&mut self, key: &'static str, value: &str, position: &Position) {
+    pub(super) fn given(&mut self, key: &'static str, value: &str, position: &Position) {
         for name in variables_in(value) {
             let message = format!("variable `{name}` in `{key}` is not set and stays as it is written");
             self.warnings.push(position, message);
@@ -61,7 +61,7 @@ impl Settings {
     /// Notes a value of the file, or the default.
     pub(super) fn either(&mut self, key: &'static str, given: Option<(&str, &Position)>, default: &str) {
         match given {
-            Some((value, position)) => self.from_file(key, value, position),
+            Some((value, position)) => self.given(key, value, position),
             None => self.unset(key, default),
         }
     }
@@ -163,7 +163,7 @@ fn read_project(
         let hint = project.value.contains('-').then(|| "Feast refuses `-` as well; write `_`".to_owned());
         problems.add(&project.position, message, hint);
     }
-    settings.from_file("project", &project.value, &project.position);
+    settings.given("project", &project.value, &project.position);
     Some(project)
 }
 
@@ -202,7 +202,7 @@ fn read_registry(
     if !check_registry_path(&path, problems) {
         return None;
     }
-    settings.from_file("registry.path", &path.value, &path.position);
+    settings.given("registry.path", &path.value, &path.position);
     let ttl = cache_ttl.as_ref().map(|ttl| (ttl.value.to_string(), &ttl.position));
     let given = ttl.as_ref().map(|(ttl, position)| (ttl.as_str(), *position));
     settings.either("registry.cache_ttl_seconds", given, &DEFAULT_CACHE_TTL_SECONDS.to_string());
@@ -302,7 +302,7 @@ fn read_offline_store(
     };
     let Some(kind) = kind else { return default(settings) };
     check_offline_store(node, &kind, problems);
-    settings.from_file("offline_store.type", &kind.value, &kind.position);
+    settings.given("offline_store.type", &kind.value, &kind.position);
     (kind.value, kind.position)
 }
 

@@ -359,7 +359,7 @@ fn every_key_of_feast_is_accepted_and_ours_are_read() {
         BacksightConfig {
             scheduler: Some("http://127.0.0.1:50050".to_owned()),
             state: Some("postgres://me@host/db".to_owned()),
-            s3: S3Settings {
+            s3: backsight_storage::S3Options {
                 endpoint: Some("http://127.0.0.1:9000".to_owned()),
                 region: Some("$REGION".to_owned()),
                 allow_http: Some(true),

@@ -1,0 +1,279 @@
+//! Compares a registry's project with definitions, object by object and field by field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::attributes::{
+    Attribute, Attributes, name_to_use, of_entity, of_on_demand_view, of_project, of_service, of_source,
+    of_view,
+};
+use super::impact::breaks_of;
+use super::plan::{Action, FieldChange, ObjectChange, ObjectRef, Plan};
+use super::state::State;
+use crate::dtype::dtype_name;
+use crate::kind::Kind;
+use crate::model::{Catalog, Definitions, OnDemandInput, Projection, ViewKind};
+
+/// What apply would do to make `current` what `desired` says.
+///
+/// Objects are compared by meaning: times, states and embedded copies say nothing, and a field that a service or an
+/// on-demand view stored with another description or other tags is no difference of theirs.
+pub fn diff(current: &Catalog, desired: &Definitions) -> Plan {
+    let (before, after) = (State::before(current), State::after(current, desired));
+    let mut plan = Plan {
+        project: desired.project.name.clone(),
+        not_managed: current.unmanaged.clone(),
+        conflicts: conflicts(current, desired),
+        ..Plan::default()
+    };
+    compare_all(current, desired, &before, &mut plan);
+    plan.changes.sort_by(|left, right| left.object.cmp(&right.object));
+    plan.unchanged.sort();
+    let mut breaks = breaks_of(&before, &after);
+    for change in &mut plan.changes {
+        let stays = before.users_of(&change.object).into_iter().filter(|user| after.has(user));
+        let users: BTreeSet<ObjectRef> = stays.chain(after.users_of(&change.object)).collect();
+        change.used_by = users.into_iter().collect();
+        change.breaks =
+            breaks.remove(&change.object).map(|found| found.into_iter().collect()).unwrap_or_default();
+    }
+    plan
+}
+
+fn compare_all(current: &Catalog, desired: &Definitions, before: &State<'_>, plan: &mut Plan) {
+    let project = current.project_object.as_ref().map(|project| (project.name.as_str(), of_project(project)));
+    let wanted = [(desired.project.name.as_str(), of_project(&desired.project))];
+    compare_kind(Kind::Project, project, wanted, |_| false, plan);
+    compare_kind(
+        Kind::Entity,
+        current.entities.iter().map(|entity| (entity.name.as_str(), of_entity(entity))),
+        desired.entities.iter().map(|entity| (entity.name.as_str(), of_entity(entity))),
+        |name| current.keeps_entity(name),
+        plan,
+    );
+    compare_kind(
+        Kind::DataSource,
+        current.data_sources.iter().map(|source| (source.name.as_str(), of_source(source))),
+        desired.data_sources.iter().map(|source| (source.name.as_str(), of_source(source))),
+        |name| current.keeps_data_source(name),
+        plan,
+    );
+    let managed = current.feature_views.iter().filter(|view| view.kind == ViewKind::Feature);
+    compare_kind(
+        Kind::FeatureView,
+        managed.map(|view| (view.name.as_str(), of_view(view))),
+        desired.feature_views.iter().map(|view| (view.name.as_str(), of_view(view))),
+        |name| current.keeps_view(name),
+        plan,
+    );
+    add_stale_sources(current, desired, plan);
+    compare_kind(
+        Kind::OnDemandFeatureView,
+        current.on_demand_feature_views.iter().map(|view| (view.name.as_str(), of_on_demand_view(view))),
+        desired.on_demand_feature_views.iter().map(|view| (view.name.as_str(), of_on_demand_view(view))),
+        |name| current.keeps_view(name),
+        plan,
+    );
+    compare_kind(
+        Kind::FeatureService,
+        current.feature_services.iter().map(|service| (service.name.as_str(), of_service(service))),
+        desired.feature_services.iter().map(|service| (service.name.as_str(), of_service(service))),
+        |_| false,
+        plan,
+    );
+    drop_explained_types(before, plan);
+}
+
+fn compare_kind<'a>(
+    kind: Kind,
+    current: impl IntoIterator<Item = (&'a str, Attributes)>,
+    desired: impl IntoIterator<Item = (&'a str, Attributes)>,
+    is_kept: impl Fn(&str) -> bool,
+    plan: &mut Plan,
+) {
+    let mut current: BTreeMap<&str, Attributes> = current.into_iter().collect();
+    for (name, wanted) in desired {
+        let object = ObjectRef { kind, name: name.to_owned() };
+        match current.remove(name) {
+            None => add(object, Action::Create, changes(&Attributes::default(), &wanted), plan),
+            Some(held) => match changes(&held, &wanted) {
+                fields if fields.is_empty() => plan.unchanged.push(object),
+                fields => add(object, Action::Update, fields, plan),
+            },
+        }
+    }
+    for (name, held) in current.into_iter().filter(|(name, _)| !is_kept(name)) {
+        let object = ObjectRef { kind, name: name.to_owned() };
+        add(object, Action::Delete, changes(&held, &Attributes::default()), plan);
+    }
+}
+
+fn add(object: ObjectRef, action: Action, fields: Vec<FieldChange>, plan: &mut Plan) {
+    plan.changes.push(ObjectChange { object, action, fields, used_by: Vec::new(), breaks: Vec::new() });
+}
+
+/// The differences of two attribute lists: field by field, what was there in its old order, then what is new.
+fn changes(held: &Attributes, wanted: &Attributes) -> Vec<FieldChange> {
+    let mut fields: Vec<&'static str> = Vec::new();
+    for attribute in wanted.list.iter().chain(&held.list) {
+        if !fields.contains(&attribute.field) {
+            fields.push(attribute.field);
+        }
+    }
+    let mut found = Vec::new();
+    for field in fields {
+        let of_field = |list: &'_ Attributes| -> Vec<Attribute> {
+            list.list.iter().filter(|attribute| attribute.field == field).cloned().collect()
+        };
+        let (held, wanted) = (of_field(held), of_field(wanted));
+        for old in &held {
+            let new = wanted.iter().find(|new| is_same_place(old, new));
+            if new.is_none_or(|new| new.value != old.value) {
+                found.push(field_change(old, Some(old), new));
+            }
+        }
+        for new in wanted.iter().filter(|new| !held.iter().any(|old| is_same_place(old, new))) {
+            found.push(field_change(new, None, Some(new)));
+        }
+        found.extend(order_change(field, &held, &wanted));
+    }
+    found
+}
+
+fn is_same_place(left: &Attribute, right: &Attribute) -> bool {
+    left.key == right.key && left.attribute == right.attribute
+}
+
+fn field_change(place: &Attribute, old: Option<&Attribute>, new: Option<&Attribute>) -> FieldChange {
+    FieldChange {
+        field: place.field,
+        key: place.key.clone(),
+        attribute: place.attribute.clone(),
+        old: old.map(|old| old.value.clone()),
+        new: new.map(|new| new.value.clone()),
+    }
+}
+
+/// Features that are on both sides in another order: the order is that of the columns of a dataset.
+fn order_change(field: &'static str, held: &[Attribute], wanted: &[Attribute]) -> Option<FieldChange> {
+    if field != "features" {
+        return None;
+    }
+    let names = |list: &[Attribute], other: &[Attribute]| -> Vec<String> {
+        let entries = list.iter().filter(|entry| entry.attribute.is_none());
+        entries
+            .filter(|entry| other.iter().any(|twin| is_same_place(entry, twin)))
+            .filter_map(|entry| entry.key.clone())
+            .collect()
+    };
+    let (old, new) = (names(held, wanted), names(wanted, held));
+    (old != new).then(|| FieldChange {
+        field: "feature_order",
+        key: None,
+        attribute: None,
+        old: Some(old.join(", ")),
+        new: Some(new.join(", ")),
+    })
+}
+
+/// A view whose copy of its source is behind the source itself changes too, unless the source's own change says so.
+fn add_stale_sources(current: &Catalog, desired: &Definitions, plan: &mut Plan) {
+    for view in &desired.feature_views {
+        let held = current
+            .feature_views
+            .iter()
+            .find(|held| held.name == view.name && held.kind == ViewKind::Feature);
+        let Some(held) = held.filter(|held| held.source.name == view.source.name) else { continue };
+        let source = ObjectRef { kind: Kind::DataSource, name: view.source.name.clone() };
+        if !plan.unchanged.contains(&source) {
+            continue;
+        }
+        let stale = changes(&of_source(&held.source), &of_source(&view.source));
+        if stale.is_empty() {
+            continue;
+        }
+        let fields = stale.into_iter().map(|change| FieldChange {
+            field: "source",
+            attribute: Some(change.path()),
+            key: None,
+            ..change
+        });
+        let object = ObjectRef { kind: Kind::FeatureView, name: view.name.clone() };
+        match plan.changes.iter_mut().find(|change| change.object == object) {
+            Some(change) => change.fields.extend(fields),
+            None => {
+                plan.unchanged.retain(|unchanged| *unchanged != object);
+                add(object, Action::Update, fields.collect(), plan);
+            }
+        }
+    }
+}
+
+/// Services and on-demand views hold copies of types. A copy that followed its view up to now is not a difference of
+/// theirs: the view's own change says it.
+fn drop_explained_types(before: &State<'_>, plan: &mut Plan) {
+    let mut settled = Vec::new();
+    for change in &mut plan.changes {
+        let name = change.object.name.as_str();
+        let (field, projections): (_, Vec<(&str, &Projection)>) = match change.object.kind {
+            Kind::FeatureService => {
+                let held = before.services.get(name).map(|service| service.projections.iter());
+                ("features", held.into_iter().flatten().map(|held| (name_to_use(held), held)).collect())
+            }
+            Kind::OnDemandFeatureView => {
+                let held = before.on_demand.get(name).map(|view| view.inputs.iter());
+                let views = held.into_iter().flatten().filter_map(|(name, input)| match input {
+                    OnDemandInput::View(projection) => Some((name.as_str(), projection)),
+                    OnDemandInput::Request(_) => None,
+                });
+                ("inputs", views.collect())
+            }
+            Kind::Project | Kind::Entity | Kind::DataSource | Kind::FeatureView => continue,
+        };
+        change.fields.retain(|found| {
+            let (Some(old), Some(_), Some(key)) = (&found.old, &found.new, &found.key) else { return true };
+            let Some((name, feature)) = key.split_once(':').filter(|_| found.field == field) else {
+                return true;
+            };
+            let held = projections.iter().find(|(held, _)| *held == name);
+            let current = held.and_then(|(_, projection)| before.feature(&projection.view, feature));
+            current.is_none_or(|current| dtype_name(current) != *old)
+        });
+        if change.fields.is_empty() && change.action == Action::Update {
+            settled.push(change.object.clone());
+        }
+    }
+    plan.changes.retain(|change| !settled.contains(&change.object));
+    plan.unchanged.extend(settled);
+}
+
+/// Names that a kept object already has: Feast finds views of all kinds, and sources, by one name whatever its case.
+fn conflicts(current: &Catalog, desired: &Definitions) -> Vec<String> {
+    let views = desired.feature_views.iter().map(|view| (Kind::FeatureView, view.name.as_str()));
+    let on_demand = desired.on_demand_feature_views.iter();
+    let on_demand = on_demand.map(|view| (Kind::OnDemandFeatureView, view.name.as_str()));
+    let mut found = Vec::new();
+    for (kind, name) in views.chain(on_demand) {
+        for (taken_by, taken) in &current.unmanaged {
+            let same_list = match taken_by.as_str() {
+                "FeatureView" | "BatchFeatureView" => kind == Kind::FeatureView,
+                "OnDemandFeatureView" => kind == Kind::OnDemandFeatureView,
+                _ => false,
+            };
+            let is_view = taken_by.ends_with("View");
+            if is_view && taken.eq_ignore_ascii_case(name) && !(same_list && taken == name) {
+                found.push(format!("{kind} `{name}` has the name of {taken_by} `{taken}`, which is kept"));
+            }
+        }
+    }
+    for source in &desired.data_sources {
+        let is_taken = |taken: &str| taken != source.name && taken.eq_ignore_ascii_case(&source.name);
+        let kept = current.data_sources.iter().filter(|taken| current.keeps_data_source(&taken.name));
+        for taken in kept.filter(|taken| is_taken(&taken.name)) {
+            found.push(format!(
+                "data source `{}` has the name of data source `{}`, which is kept",
+                source.name, taken.name
+            ));
+        }
+    }
+    found
+}

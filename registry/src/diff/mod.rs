@@ -1,0 +1,17 @@
+//! What apply would change: the difference between what a registry holds and what definitions want. Pure.
+
+mod attributes;
+mod compare;
+mod impact;
+mod json;
+mod plan;
+mod state;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use compare::diff;
+pub use json::plan_json;
+pub use plan::{Action, Break, Counts, FieldChange, ObjectChange, ObjectRef, Plan};
+pub use text::{plan_markdown, plan_text};
