@@ -21,6 +21,10 @@ use crate::spec::LookupSpec;
 
 const TIED: u8 = 1;
 const CREATED: u8 = 2;
+/// `seen` holds a time.
+const SEEN: u8 = 4;
+/// Bytes of one slot in a [`FoldedLookup`]: winner, outcome, age.
+const RESULT_BYTES: usize = 8 + 1 + 8;
 
 /// The best candidate of each slot so far.
 pub(crate) struct LookupFold<'a> {
@@ -37,7 +41,7 @@ pub(crate) struct LookupFold<'a> {
     times: Vec<i64>,
     created: Vec<i64>,
     flags: Vec<u8>,
-    /// Under a created cut: the greatest event time whatever its created time, `i64::MIN` for none.
+    /// Under a created cut: the greatest event time whatever its created time, where the flag says so.
     seen: Vec<i64>,
     live: usize,
     groups: Vec<u32>,
@@ -85,11 +89,11 @@ impl<'a> LookupFold<'a> {
         })
     }
 
-    /// Bytes that [`Self::new`] takes for so many slots.
+    /// Bytes that [`Self::new`] and then [`Self::finish`] take for so many slots.
     pub(crate) fn state_bytes(spec: &LookupSpec, slots: usize) -> usize {
         let created = if spec.created.is_some() { 8 } else { 0 };
         let seen = if spec.created.is_some() && spec.created_cut { 8 } else { 0 };
-        slots * (8 + 8 + 1 + created + seen)
+        slots * (8 + 8 + 1 + created + seen + RESULT_BYTES)
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {
@@ -125,6 +129,7 @@ impl<'a> LookupFold<'a> {
             if cut.is_some() {
                 if let Some(slot) = self.index.first_at_or_after(group, visible) {
                     self.seen[slot] = self.seen[slot].max(time);
+                    self.flags[slot] |= SEEN;
                 }
                 // Under a cut a row without a created time is not eligible.
                 let bound = own_created.and_then(|c| round_created.and_then(|round| round.apply(c)));
@@ -153,7 +158,8 @@ impl<'a> LookupFold<'a> {
     #[inline]
     fn is_expired(&self, slot: usize, time: i64) -> bool {
         self.spec.ttl_nanos.is_some_and(|ttl| {
-            to_nanos(time, self.time_unit) + ttl < to_nanos(self.index.slot_instants[slot], self.index.unit)
+            to_nanos(time, self.time_unit).saturating_add(ttl)
+                < to_nanos(self.index.slot_instants[slot], self.index.unit)
         })
     }
 
@@ -177,7 +183,7 @@ impl<'a> LookupFold<'a> {
         self.live += usize::from(self.locators[slot].is_none());
         self.locators[slot] = Locator { chunk: Locator::CURRENT, row: row_u32(row) };
         self.times[slot] = time;
-        self.flags[slot] = tied;
+        self.flags[slot] = self.flags[slot] & SEEN | tied;
         if let (Some(created), false) = (created, self.created.is_empty()) {
             self.created[slot] = created;
             self.flags[slot] |= CREATED;
@@ -242,13 +248,13 @@ impl<'a> LookupFold<'a> {
         let mut winners = vec![Locator::NONE; slots];
         for bounds in self.index.slot_starts.windows(2) {
             let mut best: Option<usize> = None;
-            let mut seen = i64::MIN;
+            let mut seen: Option<i64> = None;
             for slot in bounds[0] as usize..bounds[1] as usize {
                 if !self.locators[slot].is_none() && best.is_none_or(|held| self.is_better(slot, held)) {
                     best = Some(slot);
                 }
-                if let Some(own) = self.seen.get(slot) {
-                    seen = seen.max(*own);
+                if self.flags[slot] & SEEN != 0 {
+                    seen = seen.max(self.seen.get(slot).copied());
                 }
                 match best {
                     Some(held) if !self.is_expired(slot, self.times[held]) => {
@@ -261,7 +267,7 @@ impl<'a> LookupFold<'a> {
                         outcomes[slot] = outcome.code();
                         ages[slot] = self.age(slot, self.times[held]);
                     }
-                    _ if seen != i64::MIN && !self.is_expired(slot, seen) => {
+                    _ if seen.is_some_and(|seen| !self.is_expired(slot, seen)) => {
                         outcomes[slot] = Outcome::Hidden.code();
                     }
                     _ => {}
@@ -315,7 +321,7 @@ impl FoldedLookup {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.retained.memory_bytes() + self.winners.len() * (8 + 1 + 8)
+        self.retained.memory_bytes() + self.winners.len() * RESULT_BYTES
     }
 }
 

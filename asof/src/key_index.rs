@@ -2,6 +2,7 @@
 
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
@@ -43,6 +44,14 @@ impl KeyIndex {
     pub(crate) fn seal(&mut self) {
         if let Self::Integer(index) = self {
             index.seal();
+        }
+    }
+
+    /// The most bytes that [`Self::seal`] may take.
+    pub(crate) fn seal_bytes_max(&self) -> usize {
+        match self {
+            Self::Integer(index) => dense_span_max(index.numbers.len()).saturating_mul(4),
+            Self::Keyless | Self::Tuple(_) => 0,
         }
     }
 
@@ -107,7 +116,7 @@ impl IntegerKeys {
             return;
         };
         let Ok(span) = usize::try_from(i128::from(greatest) - i128::from(least) + 1) else { return };
-        if span > self.numbers.len().saturating_mul(4).saturating_add(1024) {
+        if span > dense_span_max(self.numbers.len()) {
             return;
         }
         let mut numbers = vec![NO_GROUP; span];
@@ -131,6 +140,11 @@ impl IntegerKeys {
             groups.extend(keys.iter().map(|key| key.map_or(NO_GROUP, number)));
         }
     }
+}
+
+/// How far apart so many keys may lie and still be held in a plain array.
+fn dense_span_max(keys: usize) -> usize {
+    keys.saturating_mul(4).saturating_add(1024)
 }
 
 /// Distance of a key from the least one; beyond the address space it is beyond every array too.
@@ -165,8 +179,9 @@ impl TupleKeys {
 
     fn insert(&mut self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
         let rows = self.converter.convert_columns(keys)?;
+        let nulls = any_null(keys);
         for (row, tuple) in rows.iter().enumerate() {
-            if keys.iter().any(|key| key.is_null(row)) {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 groups.push(NO_GROUP);
                 continue;
             }
@@ -193,8 +208,9 @@ impl TupleKeys {
 
     fn find(&self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
         let rows = self.converter.convert_columns(keys)?;
+        let nulls = any_null(keys);
         for (row, tuple) in rows.iter().enumerate() {
-            if keys.iter().any(|key| key.is_null(row)) {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 groups.push(NO_GROUP);
                 continue;
             }
@@ -210,6 +226,11 @@ impl TupleKeys {
         }
         Ok(())
     }
+}
+
+/// Where any key of a tuple is null, be it a dictionary's null entry.
+fn any_null(keys: &[ArrayRef]) -> Option<NullBuffer> {
+    keys.iter().fold(None, |nulls, key| NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref()))
 }
 
 fn slice<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {

@@ -17,6 +17,8 @@ mod retained;
 mod slot_fold;
 mod slot_index;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub use codec::AsofPhysicalCodec;
 pub use exec::AsofJoinExec;

@@ -105,7 +105,8 @@ impl<'a> Lookup<'a> {
         let mut tied = false;
         for row in 0..self.rows.num_rows() {
             let Some(time) = self.times[row] else { continue };
-            let in_reach = time <= instant && self.spec.ttl_nanos.is_none_or(|ttl| time >= instant - ttl);
+            let in_reach =
+                time <= instant && self.spec.ttl_nanos.is_none_or(|ttl| time >= instant.saturating_sub(ttl));
             if !in_reach || self.keys[row] != key {
                 continue;
             }

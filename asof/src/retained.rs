@@ -1,6 +1,8 @@
 //! Keeps the rows that are candidates, and little else: taken from each batch, compacted when mostly stale.
 
-use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
@@ -52,8 +54,10 @@ impl Retained {
     pub(crate) fn take(&mut self, columns: &[ArrayRef], rows: Vec<u32>) -> Result<u32> {
         let count = rows.len();
         let indices = UInt32Array::from(rows);
-        let chunk =
-            columns.iter().map(|column| take(column, &indices, None)).collect::<Result<Vec<_>, _>>()?;
+        let chunk = columns
+            .iter()
+            .map(|column| take(column, &indices, None).map(unshared))
+            .collect::<Result<Vec<_>, _>>()?;
         self.rows += count;
         self.bytes += bytes_of(&chunk);
         self.chunks.push(chunk);
@@ -89,10 +93,45 @@ impl Retained {
     }
 
     fn gather_all(&self, sources: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
-        (0..self.chunks[0].len()).map(|column| self.gather(column, sources)).collect()
+        (0..self.chunks[0].len()).map(|column| self.gather(column, sources).map(unshared)).collect()
+    }
+}
+
+/// Views are copied to buffers of their own: a few rows must not keep their whole batch in memory.
+fn unshared(column: ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => column,
     }
 }
 
 fn bytes_of(columns: &[ArrayRef]) -> usize {
     columns.iter().map(|column| column.get_array_memory_size()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::StringViewArray;
+
+    use super::*;
+
+    #[test]
+    fn a_kept_view_does_not_keep_its_batch() {
+        let texts = |batch: usize| {
+            let texts = (0..1_000).map(|row| Some(format!("a text too long to be inline {batch} {row}")));
+            vec![Arc::new(texts.collect::<StringViewArray>()) as ArrayRef]
+        };
+        let mut retained = Retained::new(&[DataType::Utf8View]);
+        let mut locators = Vec::new();
+        for batch in 0..10 {
+            let chunk = retained.take(&texts(batch), vec![7, 8]).unwrap();
+            locators.push(Locator { chunk, row: 1 });
+        }
+        assert!(retained.memory_bytes() < 10_000, "{} bytes", retained.memory_bytes());
+        retained.compact(locators.iter_mut()).unwrap();
+        assert!(retained.memory_bytes() < 3_000, "{} bytes", retained.memory_bytes());
+        let held = retained.chunk(locators[9].chunk)[0].as_string_view().value(locators[9].row as usize);
+        assert_eq!(held, "a text too long to be inline 9 8");
+    }
 }

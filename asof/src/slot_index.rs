@@ -67,8 +67,11 @@ impl SlotIndexBuilder {
 
     /// Bytes held now, and bytes that [`Self::finish`] will need on top for a while.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let held = self.keys.memory_bytes() + self.groups.capacity() * 4 + self.instants.capacity() * 8;
-        (held, self.groups.len() * (4 + 16 + 8) + self.keys.groups() * 4)
+        let held = self.keys.memory_bytes()
+            + (self.groups.capacity() + self.instant_nulls.capacity()) * 4
+            + self.instants.capacity() * 8;
+        let groups = self.keys.groups() * 3 * 4 + self.keys.seal_bytes_max();
+        (held, self.groups.len() * (4 + 16 + 8) + groups)
     }
 
     pub(crate) fn finish(mut self) -> SlotIndex {

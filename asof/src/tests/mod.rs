@@ -1,0 +1,9 @@
+//! Tests of the join through DataFusion's planner: hand-calculated answers, random data, the codec, memory.
+
+mod cases;
+mod codec;
+mod columns;
+mod forms_agree;
+mod memory;
+mod running;
+mod semantics;

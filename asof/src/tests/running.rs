@@ -1,0 +1,212 @@
+//! Plans a case as DataFusion would in earnest, runs it, and renders its rows for comparison.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::catalog::MemTable;
+use datafusion::common::{Column, Result};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+use proptest::prelude::*;
+
+use super::cases::Case;
+use crate::spec::{AsofSpec, JoinForm};
+use crate::{AsofJoinNode, AsofPlanner};
+
+/// How a case is laid out and planned; none of it may change an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) target_partitions: usize,
+    pub(super) batch_rows_max: usize,
+    pub(super) input_partitions: usize,
+    /// Lookup rows come this many times, in different batches.
+    pub(super) repeats: usize,
+    /// `None` keeps the rows' order.
+    pub(super) shuffle: Option<u64>,
+    /// Lookups that a first join answers; a second one answers the rest.
+    pub(super) first_join: usize,
+    pub(super) above: Above,
+}
+
+/// What stands above the join, for the optimizer to push down or not.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Above {
+    Nothing,
+    Reversal,
+    SpineFilter,
+}
+
+impl Layout {
+    /// One partition, rows as they come.
+    pub(super) fn plain() -> Self {
+        Self {
+            target_partitions: 1,
+            batch_rows_max: 1024,
+            input_partitions: 1,
+            repeats: 1,
+            shuffle: None,
+            first_join: usize::MAX,
+            above: Above::Nothing,
+        }
+    }
+}
+
+/// Any layout.
+pub(super) fn any_layout() -> impl Strategy<Value = Layout> {
+    let above = prop::sample::select(vec![Above::Nothing, Above::Reversal, Above::SpineFilter]);
+    let shuffle = prop::option::weighted(0.8, any::<u64>());
+    let first_join = prop_oneof![2 => Just(usize::MAX), 1 => Just(1)];
+    (1_usize..=5, 1_usize..=7, 1_usize..=3, 1_usize..=2, shuffle, first_join, above).prop_map(
+        |(target_partitions, batch_rows_max, input_partitions, repeats, shuffle, first_join, above)| Layout {
+            target_partitions,
+            batch_rows_max,
+            input_partitions,
+            repeats,
+            shuffle,
+            first_join,
+            above,
+        },
+    )
+}
+
+/// A session as the engine sets one up, as far as the join depends on it.
+pub(super) fn session(layout: &Layout, runtime: Arc<RuntimeEnv>) -> SessionState {
+    let config = SessionConfig::new()
+        .with_target_partitions(layout.target_partitions)
+        .with_batch_size(layout.batch_rows_max)
+        .with_round_robin_repartition(false)
+        .with_prefer_existing_sort(false);
+    SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).build()
+}
+
+pub(super) fn unlimited() -> Arc<RuntimeEnv> {
+    Arc::new(RuntimeEnv::default())
+}
+
+pub(super) fn limited(pool: Arc<dyn MemoryPool>) -> Arc<RuntimeEnv> {
+    RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap()
+}
+
+/// A table as a logical scan.
+pub(super) fn scan(name: &str, schema: SchemaRef, partitions: Vec<Vec<RecordBatch>>) -> Result<LogicalPlan> {
+    let table = MemTable::try_new(schema, partitions)?;
+    LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()
+}
+
+/// The logical plan of a join.
+pub(super) fn join(spec: AsofSpec, inputs: Vec<LogicalPlan>) -> Result<LogicalPlan> {
+    Ok(AsofJoinNode::try_new(Arc::new(spec), inputs)?.into_plan())
+}
+
+/// Through all of DataFusion's optimizers.
+pub(super) async fn plan(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(AsofPlanner)]);
+    planner.create_physical_plan(&state.optimize(logical)?, state).await
+}
+
+/// The rows of a plan, each rendered whole, spine row number first; sorted.
+pub(super) async fn rows(state: &SessionState, plan: Arc<dyn ExecutionPlan>) -> Result<Vec<String>> {
+    let schema = plan.schema();
+    let batches = collect(plan, state.task_ctx()).await?;
+    assert!(batches.iter().all(|batch| batch.schema() == schema), "a batch has another schema than its plan");
+    Ok(render(&batches))
+}
+
+/// Runs a case by one form in one layout.
+pub(super) async fn answers(case: &Case, form: JoinForm, layout: &Layout) -> Result<Vec<String>> {
+    let state = session(layout, unlimited());
+    rows(&state, plan(&state, &logical(case, form, layout)?).await?).await
+}
+
+/// A case as a logical plan.
+pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<LogicalPlan> {
+    let spine = deal(case.spine.len(), 1, layout);
+    let mut joined = scan(
+        "spine",
+        case.spine_schema(),
+        batches(&spine, layout, |rows, salt| case.spine_batch(rows, salt)),
+    )?;
+    let mut scans = Vec::new();
+    for (number, lookup) in case.lookups.iter().enumerate() {
+        let dealt = deal(lookup.rows.len(), layout.repeats, layout);
+        let partitions = batches(&dealt, layout, |rows, salt| lookup.batch(&case.key_types, rows, salt));
+        scans.push(scan(&format!("lookup_{number}"), lookup.schema(&case.key_types), partitions)?);
+    }
+    let first = layout.first_join.min(scans.len());
+    let rest = scans.split_off(first);
+    joined = join(case.spec(form, 0, first), std::iter::once(joined).chain(scans).collect())?;
+    if !rest.is_empty() {
+        let spec = case.spec(form, first, case.lookups.len());
+        joined = join(spec, std::iter::once(joined).chain(rest).collect())?;
+    }
+    let builder = LogicalPlanBuilder::from(joined);
+    match layout.above {
+        Above::Nothing => builder.build(),
+        Above::Reversal => {
+            let columns: Vec<Expr> = builder.schema().columns().into_iter().rev().map(Expr::Column).collect();
+            builder.project(columns)?.build()
+        }
+        Above::SpineFilter => {
+            builder.filter(Expr::Column(Column::from_name("row")).gt_eq(lit(0_i64)))?.build()
+        }
+    }
+}
+
+/// Numbers of the rows, each `repeats` times, in the layout's order.
+fn deal(rows: usize, repeats: usize, layout: &Layout) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..repeats).flat_map(|_| 0..rows).collect();
+    if let Some(seed) = layout.shuffle {
+        let mut random = seed;
+        for place in (1..numbers.len()).rev() {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            numbers.swap(place, (random >> 33) as usize % (place + 1));
+        }
+    }
+    numbers
+}
+
+/// Small batches dealt to the input partitions in turn, an empty batch first.
+fn batches(
+    rows: &[usize],
+    layout: &Layout,
+    make: impl Fn(&[usize], u64) -> RecordBatch,
+) -> Vec<Vec<RecordBatch>> {
+    let mut partitions = vec![vec![make(&[], 0)]; layout.input_partitions];
+    for (number, rows) in rows.chunks(layout.batch_rows_max).enumerate() {
+        partitions[number % layout.input_partitions].push(make(rows, number as u64));
+    }
+    partitions
+}
+
+/// Columns by name, so that their order does not matter, and rows sorted.
+fn render(batches: &[RecordBatch]) -> Vec<String> {
+    let options = FormatOptions::new().with_null("∅");
+    let mut rows = Vec::new();
+    for batch in batches {
+        let schema = batch.schema();
+        let mut columns: Vec<(&str, ArrayFormatter)> = schema
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .map(|(field, column)| {
+                (field.name().as_str(), ArrayFormatter::try_new(column, &options).unwrap())
+            })
+            .collect();
+        columns.sort_by_key(|(name, _)| (*name != "row", *name));
+        for row in 0..batch.num_rows() {
+            let cells: Vec<String> =
+                columns.iter().map(|(name, column)| format!("{name}={}", column.value(row))).collect();
+            rows.push(cells.join(" "));
+        }
+    }
+    rows.sort_unstable();
+    rows
+}
