@@ -112,7 +112,7 @@ impl<'a> Lookup<'a> {
             }
             if self.spec.created_cut
                 && let Some(created) = &self.created
-                && !created[row].is_some_and(|c| c <= instant)
+                && created[row].is_none_or(|c| c > instant)
             {
                 hidden = true;
                 continue;
