@@ -11,10 +11,10 @@ use crate::wire::WireError;
 #[non_exhaustive]
 pub enum DocumentError {
     /// Not a sequence of protobuf fields.
-    #[error("not a Feast registry: {source}{}", looks_like(*.signature))]
+    #[error("not a Feast registry: {reason}{}", looks_like(*.signature))]
     NotProtobuf {
         /// Where the bytes stop making sense.
-        source: WireError,
+        reason: WireError,
         /// What they look like instead.
         signature: Option<Signature>,
     },

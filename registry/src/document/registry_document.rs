@@ -68,7 +68,7 @@ impl RegistryDocument {
         let bytes = Bytes::copy_from_slice(bytes);
         let signature = Signature::of(&bytes);
         let fields =
-            split_fields(&bytes).map_err(|source| DocumentError::NotProtobuf { source, signature })?;
+            split_fields(&bytes).map_err(|reason| DocumentError::NotProtobuf { reason, signature })?;
         let mut records = Vec::with_capacity(fields.len());
         let mut offset = 0;
         let mut is_registry = fields.is_empty();
@@ -81,7 +81,7 @@ impl RegistryDocument {
         if !is_registry {
             return Err(match signature {
                 Some(_) => {
-                    DocumentError::NotProtobuf { source: WireError::Malformed { offset: 0 }, signature }
+                    DocumentError::NotProtobuf { reason: WireError::Malformed { offset: 0 }, signature }
                 }
                 None => DocumentError::NothingOfARegistry,
             });
@@ -207,6 +207,7 @@ fn decode_text(bytes: &[u8]) -> Result<(), prost::DecodeError> {
 #[cfg(test)]
 mod tests {
     use backsight_proto::ErrorCode;
+    use proptest::prelude::*;
 
     use super::RegistryDocument;
 
@@ -290,5 +291,43 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::NotFound);
         assert_eq!(error.to_string(), "the registry has no project `nope`; it has `first`, `second`");
         assert_eq!(document.catalog_or_empty("nope").project, "nope");
+    }
+
+    proptest! {
+        /// Whatever the bytes: an error, or a document that keeps every one of them and can be looked into.
+        #[test]
+        fn any_bytes_are_refused_or_kept(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            read_or_refuse(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_registry_is_refused_or_kept(
+            damage in proptest::collection::vec((0..FEAST.len(), any::<u8>()), 1..4),
+            end in 0..FEAST.len(),
+            is_cut in any::<bool>(),
+        ) {
+            let mut bytes = FEAST.to_vec();
+            for (at, byte) in damage {
+                bytes[at] = byte;
+            }
+            if is_cut {
+                bytes.truncate(end);
+            }
+            read_or_refuse(&bytes);
+        }
+    }
+
+    fn read_or_refuse(bytes: &[u8]) {
+        match RegistryDocument::parse(bytes) {
+            Err(error) => assert_eq!(error.code(), ErrorCode::Invalid),
+            Ok(document) => {
+                assert_eq!(document.to_bytes(), bytes);
+                for project in document.projects() {
+                    assert!(document.catalog(&project).is_ok());
+                    document.project_fingerprint(&project);
+                }
+                let _ = document.to_json();
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ pub enum StoreError {
         location: Location,
     },
     /// What is there is something else, or does not hold what was asked for.
-    #[error("cannot use `{location}` as a registry: {source}")]
+    #[error("cannot use `{location}` as a registry")]
     Document {
         /// Where it is.
         location: Location,
