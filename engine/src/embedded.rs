@@ -1,0 +1,67 @@
+//! The embedded engine: plans and runs in this process, on all cores.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backsight_asof::JoinForm;
+use backsight_retrieval::{RetrievalEngine, RetrievalError, RunContext, WriteContext};
+use backsight_storage::Stores;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+
+use crate::options::EngineOptions;
+use crate::session::{force_settings, runtime, state};
+
+/// Plans and runs retrievals in this process.
+#[derive(Debug)]
+pub struct EmbeddedEngine {
+    stores: Stores,
+    form: JoinForm,
+    state: SessionState,
+}
+
+impl EmbeddedEngine {
+    /// An engine that joins by `form` within `options`.
+    ///
+    /// # Errors
+    /// A spill folder that cannot be used.
+    pub fn new(stores: Stores, options: EngineOptions, form: JoinForm) -> Result<Self, RetrievalError> {
+        let config = force_settings(SessionConfig::new(), options.partitions.get());
+        let runtime = runtime(&stores, &options).map_err(RetrievalError::from_engine)?;
+        Ok(Self { stores, form, state: state(config, runtime) })
+    }
+}
+
+#[async_trait]
+impl RetrievalEngine for EmbeddedEngine {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn form(&self) -> JoinForm {
+        self.form
+    }
+
+    async fn plan(&self, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, RetrievalError> {
+        self.state.create_physical_plan(logical).await.map_err(RetrievalError::from_engine)
+    }
+
+    async fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        run: &RunContext,
+    ) -> Result<SendableRecordBatchStream, RetrievalError> {
+        let write = WriteContext {
+            stores: self.stores.clone(),
+            log: run.log.clone(),
+            progress: Arc::clone(&run.progress),
+        };
+        let config = self.state.config().clone().with_extension(Arc::new(write));
+        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+        run.progress.follow(Arc::clone(&plan));
+        execute_stream(plan, state.task_ctx()).map_err(RetrievalError::from_engine)
+    }
+}

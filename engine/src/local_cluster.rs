@@ -1,0 +1,193 @@
+//! Ballista inside this process: a scheduler and executors over real gRPC, files and codecs.
+//!
+//! The static planner runs every plan: it is submitted as a physical plan, which adaptive planning never sees.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backsight_asof::JoinForm;
+use backsight_retrieval::{RetrievalEngine, RetrievalError, RunContext, WriteContext};
+use backsight_storage::Stores;
+use ballista_core::execution_plans::execute_physical_plan;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::{BallistaCodec, BallistaLogicalExtensionCodec};
+use ballista_core::{ConfigProducer, RuntimeProducer};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::protobuf::PhysicalPlanNode;
+
+use crate::codecs::physical_codec;
+use crate::options::EngineOptions;
+use crate::session::{force_settings, runtime, state};
+
+/// Messages carry whole plans; the default of 16 MiB is too small for wide ones.
+const MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// How often and how long apart the scheduler's port is tried.
+const CONNECT_ATTEMPTS_MAX: u32 = 50;
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A scheduler and executors in this process. It runs one retrieval at a time.
+#[derive(Debug)]
+pub struct LocalCluster {
+    url: String,
+    state: SessionState,
+    /// What the executors' sessions write with: the run of the moment.
+    run: Arc<Mutex<RunContext>>,
+    /// Owns every task of scheduler and executors.
+    tokio: Option<tokio::runtime::Runtime>,
+}
+
+impl LocalCluster {
+    /// Starts a scheduler and `executors`, each with `vcores` task slots; plans get `options.partitions`.
+    ///
+    /// # Errors
+    /// Ports or folders that cannot be had.
+    pub async fn start(
+        stores: Stores,
+        options: EngineOptions,
+        executors: usize,
+        vcores: usize,
+    ) -> Result<Self, RetrievalError> {
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("backsight-cluster")
+            .build()
+            .map_err(|e| bug(&e))?;
+        let runtime = runtime(&stores, &options).map_err(RetrievalError::from_engine)?;
+        let config = force_ballista(options.partitions.get());
+        let run = Arc::new(Mutex::new(RunContext::default()));
+        let started = tokio.spawn(start_services(
+            config.clone(),
+            Arc::clone(&runtime),
+            stores,
+            Arc::clone(&run),
+            executors,
+            vcores,
+        ));
+        let url = started.await.map_err(|e| bug(&e))??;
+        Ok(Self { url, state: state(config, runtime), run, tokio: Some(tokio) })
+    }
+}
+
+impl Drop for LocalCluster {
+    fn drop(&mut self) {
+        if let Some(tokio) = self.tokio.take() {
+            tokio.shutdown_background();
+        }
+    }
+}
+
+/// The settings of every Ballista session.
+fn force_ballista(partitions: usize) -> SessionConfig {
+    force_settings(SessionConfig::new_with_ballista(), partitions)
+        .with_ballista_adaptive_query_planner(false)
+        .with_ballista_grpc_client_max_message_size(MESSAGE_BYTES_MAX)
+        .with_ballista_physical_extension_codec(physical_codec())
+}
+
+async fn start_services(
+    config: SessionConfig,
+    runtime: Arc<RuntimeEnv>,
+    stores: Stores,
+    run: Arc<Mutex<RunContext>>,
+    executors: usize,
+    vcores: usize,
+) -> Result<String, RetrievalError> {
+    let partitions = config.target_partitions();
+    let producer: ConfigProducer = Arc::new(move || {
+        let run = run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let write = WriteContext { stores: stores.clone(), log: run.log, progress: run.progress };
+        config.clone().with_extension(Arc::new(write))
+    });
+    let codec = || BallistaCodec::new(Arc::new(BallistaLogicalExtensionCodec::default()), physical_codec());
+    let session_runtime = Arc::clone(&runtime);
+    // Whatever a client sends, the safe settings are applied last.
+    let session_builder = Arc::new(move |config: SessionConfig| {
+        let safe = force_settings(config, partitions).with_ballista_adaptive_query_planner(false);
+        Ok(state(safe, Arc::clone(&session_runtime)))
+    });
+    let address = ballista_scheduler::standalone::new_standalone_scheduler_with_builder(
+        session_builder,
+        Arc::clone(&producer),
+        codec(),
+    )
+    .await
+    .map_err(|e| bug(&e))?;
+    let url = format!("http://localhost:{}", address.port());
+    for _ in 0..executors {
+        let client = connect(&url).await?;
+        let runtime = Arc::clone(&runtime);
+        let runtime_producer: RuntimeProducer = Arc::new(move |_| Ok(Arc::clone(&runtime)));
+        ballista_executor::new_standalone_executor_from_builder(
+            client,
+            vcores,
+            Arc::clone(&producer),
+            runtime_producer,
+            codec(),
+            BallistaFunctionRegistry::default(),
+        )
+        .await
+        .map_err(|e| bug(&e))?;
+    }
+    Ok(url)
+}
+
+async fn connect(url: &str) -> Result<SchedulerGrpcClient<tonic::transport::Channel>, RetrievalError> {
+    let mut last = String::new();
+    for _ in 0..CONNECT_ATTEMPTS_MAX {
+        match SchedulerGrpcClient::connect(url.to_owned()).await {
+            Ok(client) => {
+                return Ok(client
+                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(MESSAGE_BYTES_MAX));
+            }
+            Err(error) => last = error.to_string(),
+        }
+        tokio::time::sleep(CONNECT_PAUSE).await;
+    }
+    Err(RetrievalError::Bug { message: format!("the scheduler in this process does not answer: {last}") })
+}
+
+#[async_trait]
+impl RetrievalEngine for LocalCluster {
+    fn name(&self) -> &'static str {
+        "ballista"
+    }
+
+    fn form(&self) -> JoinForm {
+        JoinForm::SlotFold
+    }
+
+    async fn plan(&self, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, RetrievalError> {
+        self.state.create_physical_plan(logical).await.map_err(RetrievalError::from_engine)
+    }
+
+    async fn execute(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        run: &RunContext,
+    ) -> Result<SendableRecordBatchStream, RetrievalError> {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = run.clone();
+        let config = self.state.config().clone();
+        execute_physical_plan::<PhysicalPlanNode>(
+            self.url.clone(),
+            &config.ballista_config(),
+            plan,
+            physical_codec().as_ref(),
+            uuid::Uuid::new_v4().to_string(),
+            config,
+        )
+        .await
+        .map_err(RetrievalError::from_engine)
+    }
+}
+
+fn bug(error: &dyn std::fmt::Display) -> RetrievalError {
+    RetrievalError::Bug { message: format!("a cluster in this process cannot start: {error}") }
+}
