@@ -61,5 +61,6 @@ fn assert_answers(cases: &[(&str, &str, &str)]) {
 
 mod broken;
 mod broken_references;
+mod docs;
 mod good;
 mod on_disk;
