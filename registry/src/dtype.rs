@@ -97,16 +97,22 @@ pub fn parse_dtype(text: &str) -> Result<Dtype, DtypeError> {
     Ok(Dtype { value_type: ValueType(shape.number()?), tags })
 }
 
-/// The type of a field under Feast's name: `Float32`, `Array(Int64)`; an unknown number as `ValueType(99)`.
+/// The type of a field under Feast's name, as a definition may write it: `Float32`, `Array(Int64)`,
+/// `Struct({a: Int64})`; an unknown number as `ValueType(99)`.
 pub fn dtype_name(field: &Field) -> String {
-    match (field.value_type.0, field.tags.get(NESTED_TYPE_TAG), field.tags.get(STRUCT_SCHEMA_TAG)) {
-        (VALUE_LIST | VALUE_SET, Some(stored), _) => {
-            BASES.iter().fold(stored.clone(), |text, base| replace_word(&text, base.stored, base.feast))
+    let structure = || {
+        let schema = serde_json::from_str(field.tags.get(STRUCT_SCHEMA_TAG)?).ok()?;
+        Shape::struct_from_stored(&schema, 0)
+    };
+    let shape = match field.value_type.0 {
+        VALUE_LIST | VALUE_SET => {
+            field.tags.get(NESTED_TYPE_TAG).and_then(|stored| Shape::from_stored(stored, 0))
         }
-        (STRUCT, _, Some(schema)) => format!("Struct({schema})"),
-        (STRUCT_LIST, _, Some(schema)) => format!("Array(Struct({schema}))"),
-        _ => value_type_name(field.value_type),
-    }
+        STRUCT => structure(),
+        STRUCT_LIST => structure().map(|inner| Shape::Array(Box::new(inner))),
+        _ => None,
+    };
+    shape.map_or_else(|| value_type_name(field.value_type), |shape| shape.name())
 }
 
 /// A value type under Feast's name.
@@ -171,15 +177,6 @@ fn number_of(enumeration: &str) -> Option<i32> {
         (enumeration, |base| Some(base.number))
     };
     BASES.iter().find(|base| base.enumeration == stem).and_then(pick)
-}
-
-fn replace_word(text: &str, from: &str, to: &str) -> String {
-    text.split_inclusive(['(', ')'])
-        .map(|part| {
-            let word = part.trim_end_matches(['(', ')']);
-            if word == from { format!("{to}{}", &part[word.len()..]) } else { part.to_owned() }
-        })
-        .collect()
 }
 
 /// The grammar of Feast's type names.
@@ -253,6 +250,47 @@ impl Shape {
                 }
                 Self::Array(_) | Self::Set(_) => Ok(VALUE_SET),
             },
+        }
+    }
+
+    /// Reads Feast's stored text of a type; `None` when it is of another making.
+    fn from_stored(text: &str, depth: usize) -> Option<Self> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        if let Some(base) = BASES.iter().find(|base| base.stored == text) {
+            return Some(Self::Base(base));
+        }
+        if let Some(inner) = inside(text, "Array") {
+            return Some(Self::Array(Box::new(Self::from_stored(inner, depth + 1)?)));
+        }
+        if let Some(inner) = inside(text, "Set") {
+            return Some(Self::Set(Box::new(Self::from_stored(inner, depth + 1)?)));
+        }
+        let structure: serde_json::Value = serde_json::from_str(text).ok()?;
+        Self::struct_from_stored(structure.get("__struct__")?, depth + 1)
+    }
+
+    /// Reads the JSON object of a Struct's fields.
+    fn struct_from_stored(schema: &serde_json::Value, depth: usize) -> Option<Self> {
+        let fields = schema.as_object()?.iter();
+        let fields: Option<Vec<_>> = fields
+            .map(|(name, stored)| Some((name.clone(), Self::from_stored(stored.as_str()?, depth + 1)?)))
+            .collect();
+        Some(Self::Struct(fields?))
+    }
+
+    /// Feast's name of the type.
+    fn name(&self) -> String {
+        match self {
+            Self::Base(base) => base.feast.to_owned(),
+            Self::Array(inner) => format!("Array({})", inner.name()),
+            Self::Set(inner) => format!("Set({})", inner.name()),
+            Self::Struct(fields) => {
+                let fields: Vec<String> =
+                    fields.iter().map(|(name, shape)| format!("{name}: {}", shape.name())).collect();
+                format!("Struct({{{}}})", fields.join(", "))
+            }
         }
     }
 
@@ -350,35 +388,48 @@ mod tests {
     #[test]
     fn nested_types_keep_what_the_number_cannot_say_in_feasts_tags() {
         let cases = [
-            ("Array(Array(Float32))", 42, NESTED_TYPE_TAG, "Array(Array(FLOAT32))", "Array(Array(Float32))"),
-            ("Set(Array(Int64))", 43, NESTED_TYPE_TAG, "Set(Array(INT64))", "Set(Array(Int64))"),
+            ("Array(Array(Float32))", 42, NESTED_TYPE_TAG, "Array(Array(FLOAT32))"),
+            ("Set(Array(Int64))", 43, NESTED_TYPE_TAG, "Set(Array(INT64))"),
             (
                 "Struct({a: Int64, b: Array(String)})",
                 34,
                 STRUCT_SCHEMA_TAG,
                 r#"{"a": "INT64", "b": "Array(STRING)"}"#,
-                r#"Struct({"a": "INT64", "b": "Array(STRING)"})"#,
             ),
-            (
-                "Array(Struct({a: Bool}))",
-                35,
-                STRUCT_SCHEMA_TAG,
-                r#"{"a": "BOOL"}"#,
-                r#"Array(Struct({"a": "BOOL"}))"#,
-            ),
+            ("Array(Struct({a: Bool}))", 35, STRUCT_SCHEMA_TAG, r#"{"a": "BOOL"}"#),
             (
                 "Struct({a: Struct({b: Int32})})",
                 34,
                 STRUCT_SCHEMA_TAG,
                 r#"{"a": "{\"__struct__\": {\"b\": \"INT32\"}}"}"#,
-                r#"Struct({"a": "{\"__struct__\": {\"b\": \"INT32\"}}"})"#,
             ),
         ];
-        for (text, number, tag, stored, shown) in cases {
+        for (text, number, tag, stored) in cases {
             let Dtype { value_type, tags } = parse_dtype(text).unwrap();
             assert_eq!((value_type.0, tags.get(tag).map(String::as_str)), (number, Some(stored)), "{text}");
             let field = Field { name: "f".to_owned(), value_type, description: String::new(), tags };
-            assert_eq!(dtype_name(&field), shown, "{text}");
+            assert_eq!(dtype_name(&field), text);
+        }
+    }
+
+    #[test]
+    fn types_of_another_making_have_a_name_too() {
+        for (number, tag, stored, expected) in [
+            (34, STRUCT_SCHEMA_TAG, "not json", "Struct"),
+            (35, STRUCT_SCHEMA_TAG, r#"{"a": "NEW_TYPE"}"#, "Array(Struct)"),
+            (42, NESTED_TYPE_TAG, "Array(", "Array(Array)"),
+            (43, "other", "", "Set(Array)"),
+            (99, "other", "", "ValueType(99)"),
+            (0, "other", "", "unknown"),
+        ] {
+            let tags = Tags::from([(tag.to_owned(), stored.to_owned())]);
+            let field = Field {
+                name: "f".to_owned(),
+                value_type: ValueType(number),
+                description: String::new(),
+                tags,
+            };
+            assert_eq!(dtype_name(&field), expected);
         }
     }
 

@@ -26,6 +26,11 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
+    /// The attributes of one field, in order.
+    pub(super) fn of_field(&self, field: &str) -> Vec<&Attribute> {
+        self.list.iter().filter(|attribute| attribute.field == field).collect()
+    }
+
     fn put(&mut self, field: &'static str, value: impl Into<String>) {
         self.put_all(field, None, None, value.into());
     }

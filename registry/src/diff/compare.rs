@@ -11,7 +11,7 @@ use super::plan::{Action, FieldChange, ObjectChange, ObjectRef, Plan};
 use super::state::State;
 use crate::dtype::dtype_name;
 use crate::kind::Kind;
-use crate::model::{Catalog, Definitions, OnDemandInput, Projection, ViewKind};
+use crate::model::{Catalog, Definitions, FeatureView, OnDemandInput, Projection, ViewKind};
 
 /// What apply would do to make `current` what `desired` says.
 ///
@@ -121,26 +121,36 @@ fn changes(held: &Attributes, wanted: &Attributes) -> Vec<FieldChange> {
     }
     let mut found = Vec::new();
     for field in fields {
-        let of_field = |list: &'_ Attributes| -> Vec<Attribute> {
-            list.list.iter().filter(|attribute| attribute.field == field).cloned().collect()
-        };
-        let (held, wanted) = (of_field(held), of_field(wanted));
+        let (held, wanted) = (held.of_field(field), wanted.of_field(field));
+        let (held_places, wanted_places) = (places(&held), places(&wanted));
         for old in &held {
-            let new = wanted.iter().find(|new| is_same_place(old, new));
+            let new = wanted_places.get(&place(old)).copied();
             if new.is_none_or(|new| new.value != old.value) {
                 found.push(field_change(old, Some(old), new));
             }
         }
-        for new in wanted.iter().filter(|new| !held.iter().any(|old| is_same_place(old, new))) {
+        for new in wanted.iter().filter(|new| !held_places.contains_key(&place(new))) {
             found.push(field_change(new, None, Some(new)));
         }
-        found.extend(order_change(field, &held, &wanted));
+        if field == "features" {
+            let both = |entry: &&&Attribute| {
+                held_places.contains_key(&place(entry)) && wanted_places.contains_key(&place(entry))
+            };
+            found.extend(order_change(held.iter().filter(both), wanted.iter().filter(both)));
+        }
     }
     found
 }
 
-fn is_same_place(left: &Attribute, right: &Attribute) -> bool {
-    left.key == right.key && left.attribute == right.attribute
+/// Where an attribute stands in its field.
+type Place<'a> = (Option<&'a str>, Option<&'a str>);
+
+fn place(attribute: &Attribute) -> Place<'_> {
+    (attribute.key.as_deref(), attribute.attribute.as_deref())
+}
+
+fn places<'a>(list: &[&'a Attribute]) -> BTreeMap<Place<'a>, &'a Attribute> {
+    list.iter().map(|attribute| (place(attribute), *attribute)).collect()
 }
 
 fn field_change(place: &Attribute, old: Option<&Attribute>, new: Option<&Attribute>) -> FieldChange {
@@ -154,18 +164,13 @@ fn field_change(place: &Attribute, old: Option<&Attribute>, new: Option<&Attribu
 }
 
 /// Features that are on both sides in another order: the order is that of the columns of a dataset.
-fn order_change(field: &'static str, held: &[Attribute], wanted: &[Attribute]) -> Option<FieldChange> {
-    if field != "features" {
-        return None;
-    }
-    let names = |list: &[Attribute], other: &[Attribute]| -> Vec<String> {
-        let entries = list.iter().filter(|entry| entry.attribute.is_none());
-        entries
-            .filter(|entry| other.iter().any(|twin| is_same_place(entry, twin)))
-            .filter_map(|entry| entry.key.clone())
-            .collect()
-    };
-    let (old, new) = (names(held, wanted), names(wanted, held));
+fn order_change<'a>(
+    held: impl Iterator<Item = &'a &'a Attribute>,
+    wanted: impl Iterator<Item = &'a &'a Attribute>,
+) -> Option<FieldChange> {
+    let name = |entry: &&Attribute| entry.key.clone().filter(|_| entry.attribute.is_none());
+    let old: Vec<String> = held.filter_map(name).collect();
+    let new: Vec<String> = wanted.filter_map(name).collect();
     (old != new).then(|| FieldChange {
         field: "feature_order",
         key: None,
@@ -177,16 +182,14 @@ fn order_change(field: &'static str, held: &[Attribute], wanted: &[Attribute]) -
 
 /// A view whose copy of its source is behind the source itself changes too, unless the source's own change says so.
 fn add_stale_sources(current: &Catalog, desired: &Definitions, plan: &mut Plan) {
+    let of_features = current.feature_views.iter().filter(|view| view.kind == ViewKind::Feature);
+    let held_views: BTreeMap<&str, &FeatureView> =
+        of_features.map(|view| (view.name.as_str(), view)).collect();
+    let unchanged: BTreeSet<ObjectRef> = plan.unchanged.iter().cloned().collect();
     for view in &desired.feature_views {
-        let held = current
-            .feature_views
-            .iter()
-            .find(|held| held.name == view.name && held.kind == ViewKind::Feature);
-        let Some(held) = held.filter(|held| held.source.name == view.source.name) else { continue };
+        let held = held_views.get(view.name.as_str()).filter(|held| held.source.name == view.source.name);
         let source = ObjectRef { kind: Kind::DataSource, name: view.source.name.clone() };
-        if !plan.unchanged.contains(&source) {
-            continue;
-        }
+        let Some(held) = held.filter(|_| unchanged.contains(&source)) else { continue };
         let stale = changes(&of_source(&held.source), &of_source(&view.source));
         if stale.is_empty() {
             continue;

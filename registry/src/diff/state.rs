@@ -13,20 +13,18 @@ pub(super) struct State<'a> {
     pub(super) views: BTreeMap<&'a str, &'a FeatureView>,
     pub(super) on_demand: BTreeMap<&'a str, &'a OnDemandFeatureView>,
     pub(super) services: BTreeMap<&'a str, &'a FeatureService>,
+    /// Who uses whom, directly.
+    users: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
 
 impl<'a> State<'a> {
     /// What the registry holds.
     pub(super) fn before(current: &'a Catalog) -> Self {
-        Self {
-            views: current.feature_views.iter().map(|view| (view.name.as_str(), view)).collect(),
-            on_demand: current
-                .on_demand_feature_views
-                .iter()
-                .map(|view| (view.name.as_str(), view))
-                .collect(),
-            services: current.feature_services.iter().map(|it| (it.name.as_str(), it)).collect(),
-        }
+        let views = current.feature_views.iter().map(|view| (view.name.as_str(), view)).collect();
+        let on_demand =
+            current.on_demand_feature_views.iter().map(|view| (view.name.as_str(), view)).collect();
+        let services = current.feature_services.iter().map(|it| (it.name.as_str(), it)).collect();
+        Self::of(views, on_demand, services)
     }
 
     /// What it will hold: what is defined, and what is kept because it is not managed.
@@ -38,7 +36,17 @@ impl<'a> State<'a> {
         let mut on_demand: BTreeMap<_, _> = kept.map(|view| (view.name.as_str(), view)).collect();
         on_demand.extend(desired.on_demand_feature_views.iter().map(|view| (view.name.as_str(), view)));
         let services = desired.feature_services.iter().map(|it| (it.name.as_str(), it)).collect();
-        Self { views, on_demand, services }
+        Self::of(views, on_demand, services)
+    }
+
+    fn of(
+        views: BTreeMap<&'a str, &'a FeatureView>,
+        on_demand: BTreeMap<&'a str, &'a OnDemandFeatureView>,
+        services: BTreeMap<&'a str, &'a FeatureService>,
+    ) -> Self {
+        let mut state = Self { views, on_demand, services, users: BTreeMap::new() };
+        state.note_users();
+        state
     }
 
     /// A feature of a view of either kind.
@@ -66,60 +74,52 @@ impl<'a> State<'a> {
 
     /// Everything that uses an object, directly or through others.
     pub(super) fn users_of(&self, object: &ObjectRef) -> BTreeSet<ObjectRef> {
-        let mut users = BTreeSet::new();
-        let name = object.name.as_str();
-        match object.kind {
-            Kind::Project | Kind::FeatureService => {}
-            Kind::Entity => {
-                self.add_views(|view| view.entities.iter().any(|entity| entity == name), &mut users)
+        let mut found = BTreeSet::new();
+        let mut open = vec![object];
+        while let Some(used) = open.pop() {
+            for user in self.users.get(used).into_iter().flatten() {
+                if found.insert(user.clone()) {
+                    open.push(user);
+                }
             }
-            Kind::DataSource => {
-                self.add_views(|view| view.source.name == name, &mut users);
-                self.add_on_demand(
-                    |input| matches!(input, OnDemandInput::Request(source) if source.name == name),
-                    &mut users,
-                );
+        }
+        found
+    }
+
+    fn note_users(&mut self) {
+        let object = |kind, name: &str| ObjectRef { kind, name: name.to_owned() };
+        let mut users: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
+        let mut note = |used: ObjectRef, user: &ObjectRef| {
+            users.entry(used).or_default().insert(user.clone());
+        };
+        for (name, view) in &self.views {
+            let user = object(Kind::FeatureView, name);
+            note(object(Kind::DataSource, &view.source.name), &user);
+            view.entities.iter().for_each(|entity| note(object(Kind::Entity, entity), &user));
+        }
+        for (name, view) in &self.on_demand {
+            let user = object(Kind::OnDemandFeatureView, name);
+            for input in view.inputs.values() {
+                match input {
+                    OnDemandInput::View(projection) => note(self.view_of(projection), &user),
+                    OnDemandInput::Request(source) => note(object(Kind::DataSource, &source.name), &user),
+                }
             }
-            Kind::FeatureView => {
-                self.add_on_demand(
-                    |input| matches!(input, OnDemandInput::View(projection) if is_of(projection, name)),
-                    &mut users,
-                );
-                self.add_services(name, &mut users);
-            }
-            Kind::OnDemandFeatureView => self.add_services(name, &mut users),
         }
-        users
-    }
-
-    fn add_views(&self, uses: impl Fn(&FeatureView) -> bool, users: &mut BTreeSet<ObjectRef>) {
-        for (name, _) in self.views.iter().filter(|(_, view)| uses(view)) {
-            self.add(Kind::FeatureView, name, users);
+        for (name, service) in &self.services {
+            let user = object(Kind::FeatureService, name);
+            service.projections.iter().for_each(|projection| note(self.view_of(projection), &user));
         }
+        self.users = users;
     }
 
-    fn add_on_demand(&self, uses: impl Fn(&OnDemandInput) -> bool, users: &mut BTreeSet<ObjectRef>) {
-        for (name, _) in self.on_demand.iter().filter(|(_, view)| view.inputs.values().any(&uses)) {
-            self.add(Kind::OnDemandFeatureView, name, users);
-        }
+    /// The view of a projection; a registry may pin a version of it (`view@v3`).
+    fn view_of(&self, projection: &Projection) -> ObjectRef {
+        let name = projection.view.as_str();
+        let is_known = self.views.contains_key(name) || self.on_demand.contains_key(name);
+        let name = if is_known { name } else { name.split_once('@').map_or(name, |(view, _)| view) };
+        let kind =
+            if self.on_demand.contains_key(name) { Kind::OnDemandFeatureView } else { Kind::FeatureView };
+        ObjectRef { kind, name: name.to_owned() }
     }
-
-    fn add_services(&self, view: &str, users: &mut BTreeSet<ObjectRef>) {
-        let uses =
-            |service: &FeatureService| service.projections.iter().any(|projection| is_of(projection, view));
-        for (name, _) in self.services.iter().filter(|(_, service)| uses(service)) {
-            self.add(Kind::FeatureService, name, users);
-        }
-    }
-
-    fn add(&self, kind: Kind, name: &str, users: &mut BTreeSet<ObjectRef>) {
-        let user = ObjectRef { kind, name: name.to_owned() };
-        users.extend(self.users_of(&user));
-        users.insert(user);
-    }
-}
-
-/// Whether a projection is of that view; a registry may pin a version (`view@v3`).
-fn is_of(projection: &Projection, view: &str) -> bool {
-    projection.view == view || projection.view.split_once('@').is_some_and(|(name, _)| name == view)
 }
