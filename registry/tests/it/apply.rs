@@ -75,7 +75,7 @@ fn service(name: &str, projections: Vec<Projection>) -> FeatureService {
     }
 }
 
-fn small() -> Definitions {
+pub(crate) fn small() -> Definitions {
     let entity = Entity {
         name: "user".to_owned(),
         join_key: "user_id".to_owned(),

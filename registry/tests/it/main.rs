@@ -1,5 +1,6 @@
 //! The document half of the room from outside: what apply writes, and what many writers do to one registry.
 
+mod agreement;
 mod apply;
 mod store;
 mod support;
