@@ -8,13 +8,13 @@ use backsight_asof::AsofPlanner;
 use backsight_storage::Stores;
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -103,8 +103,10 @@ impl ObjectStoreRegistry for StoreRegistry {
     }
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        let store =
-            self.stores.open_url(url).map_err(|error| DataFusionError::External(Box::new(Arc::new(error))))?;
+        let store = self
+            .stores
+            .open_url(url)
+            .map_err(|error| DataFusionError::External(Box::new(Arc::new(error))))?;
         Ok(Arc::new(ClassifiedStore::new(store, url.clone())))
     }
 }

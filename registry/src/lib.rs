@@ -7,7 +7,7 @@ pub mod dtype;
 pub mod feature_store;
 pub mod kind;
 pub mod model;
-mod nearest;
+pub mod nearest;
 pub mod problem;
 pub mod store;
 pub mod ttl;

@@ -17,6 +17,7 @@ mod part_writer;
 mod plan;
 mod prepare;
 mod preview;
+mod profile;
 mod progress;
 mod report;
 mod request;
@@ -40,6 +41,7 @@ pub use part_writer::{
 pub use plan::{PlanInput, PlannedView, RetrievalPlan, ViewInput, plan};
 pub use prepare::{Bases, Prepared, prepare};
 pub use preview::{Preview, preview};
+pub use profile::{SpineProfile, profile};
 pub use progress::Progress;
 pub use report::{AgeHistogram, AgeReport, FeatureReport, JoinReport, Tally, ViewReport, ViewTally};
 pub use request::{FeatureSelection, RetrievalRequest, SpineRequest};

@@ -12,11 +12,12 @@ use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
-use crate::bounds::{TimeBounds, spine_bounds};
+use crate::bounds::TimeBounds;
 use crate::error::RetrievalError;
 use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
 use crate::key_types::{common_key_type, is_float};
 use crate::parquet_table::ParquetTable;
+use crate::profile::SpineProfile;
 use crate::resolve::{ResolvedView, check_output_names};
 use crate::row_id::ROW_ID;
 use crate::scan::{ScanStats, TableScan};
@@ -38,6 +39,8 @@ pub struct ViewInput {
 pub struct PlanInput {
     /// The spine's files.
     pub spine: Arc<ParquetTable>,
+    /// What is known of the spine.
+    pub profile: SpineProfile,
     /// The instant's column, when the user names it.
     pub timestamp_column: Option<String>,
     /// Views in output order.
@@ -93,7 +96,7 @@ pub fn plan(input: &PlanInput) -> Result<RetrievalPlan, RetrievalError> {
     }
     let sets = key_sets(input);
     let mut spine = SpinePlan::new(input, &sets)?;
-    let bounds = spine_bounds(&input.spine, &spine.instant_column);
+    let bounds = input.profile.bounds();
     let mut scans = vec![("spine".to_owned(), spine.stats)];
     let mut view_scans = BTreeMap::new();
     let mut plan = spine.logical.clone();

@@ -13,6 +13,7 @@ use crate::error::RetrievalError;
 use crate::manifest::ManifestSource;
 use crate::parquet_table::ParquetTable;
 use crate::plan::{PlanInput, RetrievalPlan, ViewInput, plan};
+use crate::profile::{SpineProfile, profile};
 use crate::request::RetrievalRequest;
 use crate::resolve::{ResolvedView, resolve};
 
@@ -26,6 +27,8 @@ pub struct Prepared {
     pub request: RetrievalRequest,
     /// The spine.
     pub spine: Arc<ParquetTable>,
+    /// What is known of it.
+    pub profile: SpineProfile,
     /// The views in output order.
     pub views: Vec<ViewInput>,
     /// The plan.
@@ -60,8 +63,10 @@ pub async fn prepare(
             .buffered(SOURCES_AT_ONCE)
             .try_collect()
             .await?;
+    let profile = profile(stores, &spine, request.spine.timestamp_column.as_deref()).await?;
     let input = PlanInput {
         spine: Arc::clone(&spine),
+        profile,
         timestamp_column: request.spine.timestamp_column.clone(),
         views,
         created_cut: request.filter_by_created_timestamp,
@@ -71,7 +76,7 @@ pub async fn prepare(
     if spine.rows() == 0 {
         plan.notes.push("the spine has 0 rows: so has the dataset".to_owned());
     }
-    Ok(Prepared { request: request.clone(), spine, views: input.views, plan })
+    Ok(Prepared { request: request.clone(), spine, profile, views: input.views, plan })
 }
 
 async fn open_view(

@@ -1,9 +1,10 @@
 //! Finds what a request names in a project's catalog. Pure; every failure says what is there instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backsight_proto::ErrorCode;
 use backsight_registry::model::{Catalog, FeatureView, SourceKind, ValueType};
+use backsight_registry::nearest;
 
 use crate::request::FeatureSelection;
 
@@ -120,6 +121,14 @@ pub enum ResolveError {
         /// Feast's name of the state.
         state: String,
     },
+    /// The view has entities but the registry does not say which columns they are.
+    #[error(
+        "feature view `{view}` has entities but no join keys in the registry: it would match on time alone"
+    )]
+    NoJoinKeys {
+        /// The view.
+        view: String,
+    },
     /// The view's rows are not in Parquet files.
     #[error(
         "feature view `{view}` reads from `{source_name}`, a {kind}: only Parquet file sources can be retrieved"
@@ -158,6 +167,7 @@ impl ResolveError {
             Self::UnknownService { .. } | Self::UnknownView { .. } | Self::UnknownFeature { .. } => {
                 ErrorCode::NotFound
             }
+            Self::NoJoinKeys { .. } => ErrorCode::Invalid,
             Self::VersionedReference { .. }
             | Self::OnDemand { .. }
             | Self::Disabled { .. }
@@ -183,6 +193,7 @@ impl ResolveError {
             ),
             Self::VersionedReference { .. } => Some("leave out `@…` to read the current definition".into()),
             Self::Disabled { .. } => Some("enable it with `feast feature-views enable`".into()),
+            Self::NoJoinKeys { .. } => Some("apply the view again, with its entities".into()),
             Self::OnDemand { .. } => Some("ask for its input features instead".into()),
             Self::NotAvailable { .. } | Self::UnsupportedSource { .. } => None,
         }
@@ -191,23 +202,11 @@ impl ResolveError {
 
 /// "did you mean `x`?", or the list of what there is.
 pub(crate) fn did_you_mean(given: &str, known: &[String], what: &str) -> String {
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(given, name), name))
-        .filter(|(distance, name)| *distance <= (name.len().max(given.len()) / 3).max(1))
-        .min();
-    match nearest {
-        Some((_, name)) => format!("did you mean `{name}`?"),
+    let names = || known.iter().map(String::as_str);
+    match nearest::did_you_mean(given, names()) {
+        Some(hint) => hint,
         None if known.is_empty() => format!("there are no {what}"),
-        None => {
-            let shown: Vec<String> = known.iter().take(10).map(|name| format!("`{name}`")).collect();
-            let more = if known.len() > shown.len() {
-                format!(" and {} more", known.len() - shown.len())
-            } else {
-                String::new()
-            };
-            format!("{what}: {}{more}", shown.join(", "))
-        }
+        None => format!("{what}: {}", nearest::quoted_list(names())),
     }
 }
 
@@ -216,7 +215,7 @@ struct Wanted {
     view: String,
     alias: Option<String>,
     feature: String,
-    join_key_map: std::collections::BTreeMap<String, String>,
+    join_key_map: BTreeMap<String, String>,
 }
 
 /// Looks up what is asked for.
@@ -306,19 +305,24 @@ fn parse_reference(reference: &str) -> Result<Wanted, ResolveError> {
     if view.is_empty() || feature.is_empty() || feature.contains(':') {
         return Err(malformed());
     }
-    let view = match view.rsplit_once('@') {
-        Some((name, "latest")) => name,
-        Some((_, version)) if is_version(version) => {
-            return Err(ResolveError::VersionedReference { reference: reference.to_owned() });
-        }
-        _ => view,
-    };
+    let view = current_version(view, reference)?;
     Ok(Wanted {
         view: view.to_owned(),
         alias: None,
         feature: feature.to_owned(),
-        join_key_map: std::collections::BTreeMap::new(),
+        join_key_map: BTreeMap::new(),
     })
+}
+
+/// The view's name without its version, which must be the current one.
+fn current_version<'a>(view: &'a str, reference: &str) -> Result<&'a str, ResolveError> {
+    match view.rsplit_once('@') {
+        Some((name, "latest")) => Ok(name),
+        Some((_, version)) if is_version(version) => {
+            Err(ResolveError::VersionedReference { reference: reference.to_owned() })
+        }
+        _ => Ok(view),
+    }
 }
 
 /// `v3`: what Feast takes for a version; anything else behind `@` belongs to the name.
@@ -334,18 +338,17 @@ fn service_features(catalog: &Catalog, name: &str) -> Result<Vec<Wanted>, Resolv
             known: catalog.feature_services.iter().map(|service| service.name.clone()).collect(),
         }
     })?;
-    Ok(service
-        .projections
-        .iter()
-        .flat_map(|projection| {
-            projection.features.iter().map(|field| Wanted {
-                view: projection.view.clone(),
-                alias: projection.alias.clone(),
-                feature: field.name.clone(),
-                join_key_map: projection.join_key_map.clone(),
-            })
-        })
-        .collect())
+    let mut wanted = Vec::new();
+    for projection in &service.projections {
+        let view = current_version(&projection.view, &projection.view)?;
+        wanted.extend(projection.features.iter().map(|field| Wanted {
+            view: view.to_owned(),
+            alias: projection.alias.clone(),
+            feature: field.name.clone(),
+            join_key_map: projection.join_key_map.clone(),
+        }));
+    }
+    Ok(wanted)
 }
 
 fn find_view<'a>(
@@ -379,6 +382,9 @@ fn check_servable(view: &FeatureView) -> Result<(), ResolveError> {
             other => format!("number {other}"),
         };
         return Err(ResolveError::NotAvailable { view: view.name.clone(), state });
+    }
+    if view.join_keys.is_empty() && !view.entities.is_empty() {
+        return Err(ResolveError::NoJoinKeys { view: view.name.clone() });
     }
     let kind = match &view.source.kind {
         SourceKind::File { delta: false, .. } => return Ok(()),

@@ -1,1 +1,4 @@
-//! placeholder
+//! Evidence across rooms: one test binary for what no single room can show.
+
+#[cfg(test)]
+mod conformance;
