@@ -189,7 +189,7 @@ def medians(asked, runs):
     for engine in asked.engines:
         own = [run for run in runs if run["engine"] == engine]
         middle = {
-            key: statistics.median(run[key] for run in own)
+            key: round(statistics.median(run[key] for run in own), 3)
             for key in ("wall_seconds", "user_seconds", "system_seconds", "memory_bytes_max")
         }
         middle["cpu_seconds"] = round(

@@ -238,6 +238,13 @@ fn the_cut_and_the_ttl_hold_together() {
 }
 
 #[test]
+fn a_hidden_row_is_remembered_by_a_slot_that_takes_a_candidate_later() {
+    // At 6 the candidate of 1 is too old; the row of 3, met before it at the same slot, is in reach but not known.
+    let rows = [(3, None, Some(30)), (1, Some(1), Some(10))];
+    Question::new(&[3, 6], &[]).created(&rows).cut().ttl(4).gives(&[matched(10, 2), no(Hidden)]);
+}
+
+#[test]
 fn the_cut_has_no_effect_without_a_created_column() {
     Question { created_cut: true, ..Question::new(&[5], &[5]) }.gives(&[matched(5, 0)]);
 }
