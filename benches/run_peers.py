@@ -235,7 +235,7 @@ def versions(asked):
     peers = (text_of([asked.python, "-c", packages]) or "unknown unknown").split()
     found = {"duckdb": peers[0], "polars": peers[1]}
     if "backsight" in asked.engines:
-        found["backsight"] = text_of([str(asked.binary), "--version"])
+        found["backsight"] = (text_of([str(asked.binary), "--version"]) or "").removeprefix("backsight ")
     found["commit"] = text_of(["git", "rev-parse", "--short=12", "HEAD"])
     found["changed"] = bool(text_of(["git", "status", "--porcelain"]))
     return found
