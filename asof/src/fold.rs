@@ -234,10 +234,17 @@ impl<'a> LookupFold<'a> {
         for slot in slots {
             self.locators[slot as usize].chunk = chunk;
         }
-        if self.retained.is_mostly_stale(self.live) {
-            self.retained.compact(self.locators.iter_mut())?;
-        }
         Ok(())
+    }
+
+    /// Bytes that [`Self::compact`] takes for a while; `None` when there is little to drop.
+    pub(crate) fn compaction_bytes(&self) -> Option<usize> {
+        self.retained.compaction_bytes(self.live)
+    }
+
+    /// Drops what was beaten.
+    pub(crate) fn compact(&mut self) -> Result<()> {
+        self.retained.compact(self.locators.iter_mut())
     }
 
     /// The running maximum along each key's slots, tested against the ttl.

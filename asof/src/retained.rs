@@ -29,6 +29,8 @@ impl Locator {
 const COMPACT_ROWS_MIN: usize = 65_536;
 /// More chunks than this make gathering slow, whatever they hold.
 const CHUNKS_MAX: usize = 1_024;
+/// A compacted chunk is meant to stay below this: 32-bit offsets end at four times as much.
+const CHUNK_BYTES_MAX: usize = 512 << 20;
 
 /// Columns of candidates in chunks; chunk 0 is the row of nulls.
 pub(crate) struct Retained {
@@ -64,26 +66,40 @@ impl Retained {
         Ok(u32::try_from(self.chunks.len() - 1).unwrap_or(Locator::CURRENT - 1))
     }
 
-    /// Whether compacting to `live` rows would pay.
-    pub(crate) fn is_mostly_stale(&self, live: usize) -> bool {
-        self.chunks.len() > CHUNKS_MAX || (self.rows > COMPACT_ROWS_MIN && self.rows > live.saturating_mul(2))
+    /// About how many bytes a compaction to `live` rows would copy; `None` when it would not pay.
+    pub(crate) fn compaction_bytes(&self, live: usize) -> Option<usize> {
+        let is_mostly_stale = self.rows > COMPACT_ROWS_MIN && self.rows > live.saturating_mul(2);
+        (is_mostly_stale || self.chunks.len() > CHUNKS_MAX).then(|| self.bytes_per_row() * live)
     }
 
-    /// Copies the candidates into one chunk and points their locators at it.
+    /// Copies the candidates into few chunks and points their locators there.
     pub(crate) fn compact<'a>(&mut self, locators: impl Iterator<Item = &'a mut Locator>) -> Result<()> {
+        self.compact_to(CHUNK_BYTES_MAX, locators)
+    }
+
+    fn compact_to<'a>(
+        &mut self,
+        chunk_bytes_max: usize,
+        locators: impl Iterator<Item = &'a mut Locator>,
+    ) -> Result<()> {
+        let chunk_rows = (chunk_bytes_max / self.bytes_per_row()).max(1);
         let mut sources = Vec::new();
-        for locator in locators {
-            if !locator.is_none() {
-                sources.push((locator.chunk as usize, locator.row as usize));
-                *locator = Locator { chunk: 1, row: u32::try_from(sources.len() - 1).unwrap_or(u32::MAX) };
-            }
+        for locator in locators.filter(|locator| !locator.is_none()) {
+            let place = sources.len();
+            sources.push((locator.chunk as usize, locator.row as usize));
+            *locator = Locator { chunk: as_u32(1 + place / chunk_rows), row: as_u32(place % chunk_rows) };
         }
-        let columns = self.gather_all(&sources)?;
+        let chunks =
+            sources.chunks(chunk_rows).map(|rows| self.gather_all(rows)).collect::<Result<Vec<_>>>()?;
         self.chunks.truncate(1);
         self.rows = sources.len();
-        self.bytes = bytes_of(&columns);
-        self.chunks.push(columns);
+        self.bytes = chunks.iter().map(|chunk| bytes_of(chunk)).sum();
+        self.chunks.extend(chunks);
         Ok(())
+    }
+
+    fn bytes_per_row(&self) -> usize {
+        (self.bytes / self.rows.max(1)).max(1)
     }
 
     /// One column of the rows at `sources`, in that order.
@@ -104,6 +120,11 @@ fn unshared(column: ArrayRef) -> ArrayRef {
         DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
         _ => column,
     }
+}
+
+/// Chunks and rows of one partition are numbered with 32 bits.
+fn as_u32(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 fn bytes_of(columns: &[ArrayRef]) -> usize {
@@ -133,5 +154,22 @@ mod tests {
         assert!(retained.memory_bytes() < 3_000, "{} bytes", retained.memory_bytes());
         let held = retained.chunk(locators[9].chunk)[0].as_string_view().value(locators[9].row as usize);
         assert_eq!(held, "a text too long to be inline 9 8");
+    }
+
+    #[test]
+    fn a_compaction_that_is_too_large_for_one_chunk_takes_several() {
+        let mut retained = Retained::new(&[DataType::Utf8View]);
+        let texts: StringViewArray = (0..100).map(|row| Some(format!("text number {row:>3}"))).collect();
+        let chunk = retained.take(&[Arc::new(texts)], (0..100).collect()).unwrap();
+        let mut locators: Vec<Locator> = (0..100).step_by(3).map(|row| Locator { chunk, row }).collect();
+        locators.push(Locator::NONE);
+        let bytes = retained.memory_bytes();
+        retained.compact_to(bytes / 10, locators.iter_mut()).unwrap();
+        assert!(retained.chunks.len() > 3, "{} chunks", retained.chunks.len());
+        assert_eq!(locators.pop(), Some(Locator::NONE));
+        for (number, locator) in locators.iter().enumerate() {
+            let held = retained.chunk(locator.chunk)[0].as_string_view().value(locator.row as usize);
+            assert_eq!(held, format!("text number {:>3}", number * 3));
+        }
     }
 }

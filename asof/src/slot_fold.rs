@@ -127,6 +127,13 @@ async fn fold_lookup(
         metrics.folded_rows.add(batch.num_rows());
         fold.push(&batch)?;
         memory.try_resize(before + state + fold.retained_bytes())?;
+        // Without room for the copy nothing is wrong yet; it is tried again with the next batch.
+        if let Some(copy) = fold.compaction_bytes()
+            && memory.try_grow(copy).is_ok()
+        {
+            fold.compact()?;
+            memory.try_resize(before + state + fold.retained_bytes())?;
+        }
     }
     let _timer = metrics.fold_time.timer();
     let folded = fold.finish();
