@@ -1,4 +1,10 @@
 //! Evidence across rooms: one test binary for what no single room can show.
 
 #[cfg(test)]
+mod commits;
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod values;
+#[cfg(test)]
+mod world;
