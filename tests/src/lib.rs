@@ -5,6 +5,8 @@ mod commits;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod values;
 #[cfg(test)]
 mod world;

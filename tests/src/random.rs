@@ -1,0 +1,159 @@
+//! Random feature stores through all three engines: the same rows and the same report, whatever the layout.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use backsight_asof::JoinForm;
+use backsight_engine::LocalCluster;
+use backsight_retrieval::{Manifest, RetrievalEngine};
+
+use crate::world::{ViewSpec, World, engine_options};
+
+/// Stores tried; each is a new seed.
+const STORES: u64 = 12;
+
+/// `SplitMix64`: small, seeded, the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % below
+    }
+
+    fn small(&mut self, below: u64) -> i64 {
+        i64::try_from(self.roll(below)).unwrap()
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.roll(n) == 0
+    }
+
+    fn numbers(&mut self, rows: usize, below: u64) -> Vec<Option<i64>> {
+        (0..rows).map(|_| if self.one_in(15) { None } else { Some(self.small(below)) }).collect()
+    }
+
+    /// Instants within a few minutes, in a random unit: ties, equal and unequal units all happen.
+    fn instants(&mut self, rows: usize) -> ArrayRef {
+        let micros: TimestampMicrosecondArray =
+            self.numbers(rows, 300).into_iter().map(|v| v.map(|v| v * 1_000_000)).collect();
+        let units = [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond];
+        let unit = units[usize::try_from(self.roll(4)).unwrap()];
+        let zone = if self.one_in(2) { Some("America/Lima".into()) } else { None };
+        cast(&(Arc::new(micros) as ArrayRef), &DataType::Timestamp(unit, zone)).unwrap()
+    }
+
+    fn key(&mut self, name: &str, rows: usize) -> ArrayRef {
+        let numbers = self.numbers(rows, 6);
+        if name == "a" {
+            Arc::new(Int64Array::from(numbers))
+        } else {
+            Arc::new(numbers.into_iter().map(|v| v.map(|v| format!("key {v}"))).collect::<StringArray>())
+        }
+    }
+}
+
+/// A store of one to three views over random files, and a spine.
+fn store(seed: u64) -> (World, Vec<String>) {
+    let mut dice = Dice(seed);
+    let mut world = World::new();
+    let rows = usize::try_from(dice.roll(400)).unwrap();
+    world.write_groups(
+        "spine.parquet",
+        1 + usize::try_from(dice.roll(90)).unwrap(),
+        vec![
+            ("a", dice.key("a", rows)),
+            ("event_timestamp", dice.instants(rows)),
+            ("b", dice.key("b", rows)),
+        ],
+    );
+    let key_sets: [&[&str]; 5] = [&[], &["a"], &["b"], &["a", "b"], &["b", "a"]];
+    let mut features = Vec::new();
+    for view in 0..=dice.roll(3) {
+        let name = format!("v{view}");
+        let keys = key_sets[usize::try_from(dice.roll(5)).unwrap()];
+        let created = dice.one_in(2);
+        for file in 0..=dice.roll(3) {
+            let rows = usize::try_from(dice.roll(300)).unwrap();
+            let x: Float64Array = dice
+                .numbers(rows, 4)
+                .into_iter()
+                .map(|v| v.map(|v| f64::from(i32::try_from(v).unwrap())))
+                .collect();
+            let mut columns: Vec<(&str, ArrayRef)> =
+                keys.iter().map(|key| (*key, dice.key(key, rows))).collect();
+            columns.push(("t", dice.instants(rows)));
+            columns.push(("x", Arc::new(x)));
+            columns.push(("y", dice.key("b", rows)));
+            if created {
+                columns.push(("c", dice.instants(rows)));
+            }
+            let group = 1 + usize::try_from(dice.roll(100)).unwrap();
+            world.write_groups(&format!("{name}/{file}.parquet"), group, columns);
+        }
+        world.add_view(&ViewSpec {
+            name: &name,
+            path: &name,
+            keys,
+            features: &["y", "x"],
+            created: created.then_some("c"),
+            ttl_seconds: if dice.one_in(2) { Some(dice.small(120)) } else { None },
+            ..ViewSpec::default()
+        });
+        features.push(format!("{name}:x"));
+        if dice.one_in(2) {
+            features.push(format!("{name}:y"));
+        }
+    }
+    (world, features)
+}
+
+async fn rows(
+    world: &World,
+    engine: &dyn RetrievalEngine,
+    features: &[String],
+    output: &str,
+    cut: bool,
+) -> (Vec<String>, Manifest) {
+    let names: Vec<&str> = features.iter().map(String::as_str).collect();
+    let mut request = world.request(&names, output);
+    request.full_feature_names = true;
+    request.filter_by_created_timestamp = cut;
+    let manifest = world.run(engine, &request, output, false).await.unwrap().manifest;
+    let batch = world.rows(output, &manifest).await;
+    let options = FormatOptions::new().with_null("null");
+    let formatters: Vec<ArrayFormatter<'_>> =
+        batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
+    let mut rows: Vec<String> = (0..batch.num_rows())
+        .map(|row| formatters.iter().map(|f| f.value(row).to_string()).collect::<Vec<_>>().join(" | "))
+        .collect();
+    rows.sort();
+    (rows, manifest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_engine_gives_the_same_rows_and_report() {
+    let cluster = LocalCluster::start(World::new().stores, engine_options(5), 2, 2).await.unwrap();
+    let mut matched = 0;
+    for seed in 0..STORES {
+        let (world, features) = store(seed);
+        for cut in [false, true] {
+            let oracle = world.embedded(JoinForm::NaiveLoop, 1);
+            let (expected, manifest) = rows(&world, &oracle, &features, &format!("naive-{cut}"), cut).await;
+            matched += manifest.report.views.iter().map(|view| view.matched).sum::<u64>();
+            let fold = world.embedded(JoinForm::SlotFold, 4);
+            for (name, engine) in [("embedded", &fold as &dyn RetrievalEngine), ("ballista", &cluster)] {
+                let (found, other) = rows(&world, engine, &features, &format!("{name}-{cut}"), cut).await;
+                assert_eq!(found, expected, "seed {seed}, {name}, cut {cut}");
+                assert_eq!(other.report, manifest.report, "seed {seed}, {name}, cut {cut}");
+            }
+        }
+    }
+    assert!(matched > 1_000, "the stores match often enough to say something: {matched}");
+}
