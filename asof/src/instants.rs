@@ -44,7 +44,7 @@ impl Instants {
 }
 
 /// Nanoseconds in one step of a unit.
-pub(crate) fn nanos_per(unit: TimeUnit) -> i64 {
+pub fn nanos_per(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1_000_000_000,
         TimeUnit::Millisecond => 1_000_000,

@@ -22,6 +22,7 @@ mod tests;
 
 pub use codec::AsofPhysicalCodec;
 pub use exec::AsofJoinExec;
+pub use instants::nanos_per;
 pub use logical::AsofJoinNode;
 pub use outcome::Outcome;
 pub use planner::AsofPlanner;

@@ -1,7 +1,8 @@
 //! How far back and forward in time rows can matter: bounds of the spine, and row groups outside them.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use backsight_asof::nanos_per;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
 use crate::parquet_table::{ParquetFile, ParquetTable};
@@ -67,18 +68,14 @@ fn row_group_bounds(file: &ParquetFile, column: &str) -> Vec<Option<TimeBounds>>
         .collect()
 }
 
+/// The values of a timestamp array in nanoseconds.
 fn nanos(array: &ArrayRef, unit: TimeUnit) -> Option<Vec<Option<i128>>> {
-    let factor: i128 = match unit {
-        TimeUnit::Second => 1_000_000_000,
-        TimeUnit::Millisecond => 1_000_000,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => 1,
-    };
     let plain = arrow::compute::cast(array, &DataType::Int64).ok()?;
     let values = plain.as_primitive::<Int64Type>();
     Some(
-        (0..values.len())
-            .map(|row| (!values.is_null(row)).then(|| i128::from(values.value(row)) * factor))
+        values
+            .iter()
+            .map(|value| value.map(|value| i128::from(value) * i128::from(nanos_per(unit))))
             .collect(),
     )
 }

@@ -2,7 +2,8 @@
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, max, min};
-use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Int64Type};
+use backsight_asof::nanos_per;
 use backsight_storage::Stores;
 use futures::TryStreamExt;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -96,12 +97,8 @@ fn as_instants(
 ) -> Result<Option<(i128, i128)>, arrow::error::ArrowError> {
     let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
     let instants = arrow::compute::cast_with_options(column, wanted, &options)?;
-    let factor: i128 = match wanted {
-        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
-        DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000_000,
-        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
-        _ => 1,
-    };
+    let DataType::Timestamp(unit, _) = wanted else { return Ok(None) };
+    let factor = i128::from(nanos_per(*unit));
     let plain = cast(&instants, &DataType::Int64)?;
     let plain = plain.as_primitive::<Int64Type>();
     if plain.null_count() == plain.len() {
