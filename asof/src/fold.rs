@@ -7,9 +7,7 @@
 use std::cmp::Ordering;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::SortOptions;
 use arrow::datatypes::{SchemaRef, TimeUnit};
-use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
 use crate::instants::{Instants, RoundUp, to_nanos};
@@ -18,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::retained::{Locator, Retained};
 use crate::slot_index::SlotIndex;
 use crate::spec::LookupSpec;
+use crate::ties::{Contender, TieBreaker};
 
 const TIED: u8 = 1;
 const CREATED: u8 = 2;
@@ -34,8 +33,7 @@ pub(crate) struct LookupFold<'a> {
     created_unit: Option<TimeUnit>,
     /// Columns of the input that candidates keep: the payload and the ties.
     kept: Vec<usize>,
-    tie_positions: Vec<usize>,
-    tie_converter: Option<RowConverter>,
+    ties: Option<TieBreaker>,
     retained: Retained,
     locators: Vec<Locator>,
     times: Vec<i64>,
@@ -46,6 +44,7 @@ pub(crate) struct LookupFold<'a> {
     live: usize,
     groups: Vec<u32>,
     updated: Vec<u32>,
+    contenders: Vec<Contender>,
 }
 
 /// What a fold ends in: for each slot how it ended, the winner's age and where its columns are.
@@ -74,8 +73,7 @@ impl<'a> LookupFold<'a> {
             index,
             time_unit: unit_of(schema, spec.time)?,
             created_unit,
-            tie_positions: positions(&kept, spec.ties.iter().copied()),
-            tie_converter: tie_converter(spec, schema)?,
+            ties: TieBreaker::new(spec, schema, positions(&kept, spec.ties.iter().copied()))?,
             kept,
             retained: Retained::new(&types),
             locators: vec![Locator::NONE; slots],
@@ -86,6 +84,7 @@ impl<'a> LookupFold<'a> {
             live: 0,
             groups: Vec::new(),
             updated: Vec::new(),
+            contenders: Vec::new(),
         })
     }
 
@@ -113,8 +112,6 @@ impl<'a> LookupFold<'a> {
             None => None,
         };
         let columns: Vec<ArrayRef> = self.kept.iter().map(|&c| ArrayRef::clone(batch.column(c))).collect();
-        let mut batch_ties: Option<Rows> = None;
-
         let round_time = RoundUp::new(self.time_unit, self.index.unit);
         let round_created = self.created_unit.map(|unit| RoundUp::new(unit, self.index.unit));
         let cut = if self.spec.created_cut { created.as_ref() } else { None };
@@ -142,15 +139,17 @@ impl<'a> LookupFold<'a> {
             }
             match self.compare(slot, time, own_created) {
                 Ordering::Less => {}
-                Ordering::Greater => self.set(slot, row, time, own_created, 0),
-                Ordering::Equal => match self.compare_ties(slot, row, &columns, &mut batch_ties)? {
-                    Ordering::Less => self.flags[slot] |= TIED,
-                    Ordering::Greater => self.set(slot, row, time, own_created, TIED),
-                    Ordering::Equal => {}
-                },
+                Ordering::Greater => self.set(slot, row, time, own_created),
+                Ordering::Equal => self.contenders.push(Contender {
+                    slot: row_u32(slot),
+                    row: row_u32(row),
+                    time,
+                    created: own_created,
+                }),
             }
         }
         self.groups = groups;
+        self.settle_ties(&columns)?;
         self.keep_updated(&columns)
     }
 
@@ -179,11 +178,11 @@ impl<'a> LookupFold<'a> {
     }
 
     #[inline]
-    fn set(&mut self, slot: usize, row: usize, time: i64, created: Option<i64>, tied: u8) {
+    fn set(&mut self, slot: usize, row: usize, time: i64, created: Option<i64>) {
         self.live += usize::from(self.locators[slot].is_none());
         self.locators[slot] = Locator { chunk: Locator::CURRENT, row: row_u32(row) };
         self.times[slot] = time;
-        self.flags[slot] = self.flags[slot] & SEEN | tied;
+        self.flags[slot] &= SEEN;
         if let (Some(created), false) = (created, self.created.is_empty()) {
             self.created[slot] = created;
             self.flags[slot] |= CREATED;
@@ -191,27 +190,29 @@ impl<'a> LookupFold<'a> {
         self.updated.push(row_u32(slot));
     }
 
-    /// How a row of this batch compares with the slot's candidate by the tie columns.
-    fn compare_ties(
-        &self,
-        slot: usize,
-        row: usize,
-        columns: &[ArrayRef],
-        batch_ties: &mut Option<Rows>,
-    ) -> Result<Ordering> {
-        let Some(converter) = &self.tie_converter else { return Ok(Ordering::Equal) };
-        let ties = match batch_ties {
-            Some(ties) => ties,
-            none => none.insert(converter.convert_columns(&tie_columns(&self.tie_positions, columns))?),
-        };
-        let held = self.locators[slot];
-        if held.chunk == Locator::CURRENT {
-            return Ok(ties.row(row).cmp(&ties.row(held.row as usize)));
+    /// Lets the rows that tie with their slots' candidates contend: at once, because columns are then converted once.
+    fn settle_ties(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let mut contenders = std::mem::take(&mut self.contenders);
+        // A later row of the batch may have beaten the candidate that a row tied with.
+        contenders.retain(|c| self.compare(c.slot as usize, c.time, c.created) == Ordering::Equal);
+        if let Some(ties) = &self.ties
+            && !contenders.is_empty()
+        {
+            contenders.sort_unstable_by_key(|contender| contender.slot);
+            for settled in ties.settle(&contenders, &self.locators, &self.retained, columns)? {
+                let slot = settled.slot as usize;
+                if settled.tied {
+                    self.flags[slot] |= TIED;
+                }
+                if let Some(row) = settled.winner {
+                    self.locators[slot] = Locator { chunk: Locator::CURRENT, row };
+                    self.updated.push(settled.slot);
+                }
+            }
         }
-        let one: Vec<ArrayRef> =
-            self.retained.chunk(held.chunk).iter().map(|column| column.slice(held.row as usize, 1)).collect();
-        let held_ties = converter.convert_columns(&tie_columns(&self.tie_positions, &one))?;
-        Ok(ties.row(row).cmp(&held_ties.row(0)))
+        contenders.clear();
+        self.contenders = contenders;
+        Ok(())
     }
 
     /// Takes the rows of this batch that are candidates now.
@@ -330,25 +331,6 @@ impl FoldedLookup {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.retained.memory_bytes() + self.winners.len() * RESULT_BYTES
     }
-}
-
-/// Null lowest in every column, as the contract says.
-const NULLS_LOWEST: SortOptions = SortOptions { descending: false, nulls_first: true };
-
-fn tie_converter(spec: &LookupSpec, schema: &SchemaRef) -> Result<Option<RowConverter>> {
-    if spec.ties.is_empty() {
-        return Ok(None);
-    }
-    let fields = spec
-        .ties
-        .iter()
-        .map(|&column| SortField::new_with_options(schema.field(column).data_type().clone(), NULLS_LOWEST))
-        .collect();
-    Ok(Some(RowConverter::new(fields)?))
-}
-
-fn tie_columns(positions: &[usize], columns: &[ArrayRef]) -> Vec<ArrayRef> {
-    positions.iter().map(|&p| ArrayRef::clone(&columns[p])).collect()
 }
 
 fn positions(kept: &[usize], sought: impl Iterator<Item = usize>) -> Vec<usize> {

@@ -19,6 +19,7 @@ mod slot_index;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod ties;
 
 pub use codec::AsofPhysicalCodec;
 pub use exec::AsofJoinExec;

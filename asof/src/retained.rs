@@ -44,7 +44,8 @@ impl Retained {
         Self { chunks: vec![types.iter().map(|t| new_null_array(t, 1)).collect()], rows: 0, bytes: 0 }
     }
 
-    pub(crate) fn chunk(&self, chunk: u32) -> &[ArrayRef] {
+    #[cfg(test)]
+    fn chunk(&self, chunk: u32) -> &[ArrayRef] {
         &self.chunks[chunk as usize]
     }
 
@@ -106,6 +107,22 @@ impl Retained {
     pub(crate) fn gather(&self, column: usize, sources: &[(usize, usize)]) -> Result<ArrayRef> {
         let arrays: Vec<&dyn Array> = self.chunks.iter().map(|chunk| chunk[column].as_ref()).collect();
         Ok(interleave(&arrays, sources)?)
+    }
+
+    /// One column of the rows that `held` names, of which some may be in the current batch, in `current`.
+    pub(crate) fn gather_beside(
+        &self,
+        column: usize,
+        current: &ArrayRef,
+        held: &[Locator],
+    ) -> Result<ArrayRef> {
+        let mut arrays: Vec<&dyn Array> = self.chunks.iter().map(|chunk| chunk[column].as_ref()).collect();
+        let last = arrays.len();
+        arrays.push(current.as_ref());
+        let source = |held: &Locator| {
+            (if held.chunk == Locator::CURRENT { last } else { held.chunk as usize }, held.row as usize)
+        };
+        Ok(interleave(&arrays, &held.iter().map(source).collect::<Vec<_>>())?)
     }
 
     fn gather_all(&self, sources: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
