@@ -1,6 +1,8 @@
 //! Evidence across rooms: one test binary for what no single room can show.
 
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
 mod commits;
 #[cfg(test)]
 mod conformance;
