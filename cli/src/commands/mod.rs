@@ -1,0 +1,94 @@
+//! The commands: each reads its arguments, asks the rooms below to do the work, and shows the result.
+
+pub(crate) mod apply;
+pub(crate) mod catalog;
+pub(crate) mod completions;
+pub(crate) mod config_show;
+mod conflict;
+mod demo;
+pub(crate) mod init;
+mod list;
+pub(crate) mod plan;
+pub(crate) mod registry_show;
+pub(crate) mod retrieve;
+
+use crate::args::{Command, GlobalArgs, OutputFormat};
+use crate::environment::Environment;
+use crate::errors::Failure;
+use crate::interrupt::Interrupt;
+use crate::terminal::Terminal;
+
+/// What every command is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// The process's surroundings.
+    pub(crate) environment: Environment,
+    /// Where words go.
+    pub(crate) terminal: Terminal,
+    /// Options that every command has.
+    pub(crate) global: GlobalArgs,
+    /// Whether the user asked to stop.
+    pub(crate) interrupt: Interrupt,
+}
+
+/// How a command ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All is done.
+    Done,
+    /// `plan --detailed-exitcode` found changes.
+    ChangesFound,
+}
+
+impl Done {
+    /// The exit status of the process.
+    pub(crate) fn status(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::ChangesFound => 8,
+        }
+    }
+}
+
+/// Runs a command.
+pub(crate) async fn dispatch(command: Command, program: &Program) -> Result<Done, Failure> {
+    if program.terminal.format() == OutputFormat::Markdown && !matches!(command, Command::Plan(_)) {
+        let failure = Failure::usage("`--output-format markdown` is for `plan` only");
+        return Err(failure.with_hint("allowed here: `text`, `json`"));
+    }
+    // A retrieval has an output to leave clean; all others may end between any two steps.
+    if let Command::Retrieve(args) = command {
+        return retrieve::run(args, program).await;
+    }
+    tokio::select! {
+        outcome = run(command, program) => outcome,
+        () = program.interrupt.clone().asked() => Err(Failure::cancelled("cancelled")),
+    }
+}
+
+async fn run(command: Command, program: &Program) -> Result<Done, Failure> {
+    match command {
+        Command::Init(args) => init::run(&args, program),
+        Command::Plan(args) => plan::run(&args, program).await,
+        Command::Apply(args) => apply::run(&args, program).await,
+        Command::Teardown(args) => apply::run_teardown(&args, program).await,
+        Command::Retrieve(args) => retrieve::run(args, program).await,
+        Command::Entities(command) => catalog::run(catalog::Listed::Entities, command, program).await,
+        Command::DataSources(command) => catalog::run(catalog::Listed::DataSources, command, program).await,
+        Command::FeatureViews(command) => catalog::run(catalog::Listed::FeatureViews, command, program).await,
+        Command::OnDemandFeatureViews(command) => {
+            catalog::run(catalog::Listed::OnDemandFeatureViews, command, program).await
+        }
+        Command::FeatureServices(command) => {
+            catalog::run(catalog::Listed::FeatureServices, command, program).await
+        }
+        Command::Projects(command) => catalog::run(catalog::Listed::Projects, command, program).await,
+        Command::SavedDatasets(command) => {
+            catalog::run(catalog::Listed::SavedDatasets, command, program).await
+        }
+        Command::Registry(command) => registry_show::run(&command, program).await,
+        Command::Config(command) => config_show::run(&command, program),
+        Command::Demo(_) => demo::run(program).await,
+        Command::Completions(args) => completions::run(&args, program),
+    }
+}

@@ -1,0 +1,8 @@
+//! `retrieve`: features for a spine, as a committed dataset, a preview, or a plan to look at.
+
+mod args;
+mod render;
+mod run;
+
+pub(crate) use args::RetrieveArgs;
+pub(crate) use run::{cores, run};

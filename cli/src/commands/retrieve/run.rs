@@ -1,0 +1,179 @@
+//! Runs a retrieval in this process: registry, plan, engine, output.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use backsight_asof::JoinForm;
+use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
+use backsight_retrieval::{
+    Bases, Claimant, Output, Prepared, RetrievalEngine, RetrievalError, RunContext, RunOptions, prepare,
+    preview,
+};
+use backsight_storage::Location;
+use chrono::Utc;
+use uuid::Uuid;
+
+use crate::commands::retrieve::args::{EngineName, RetrieveArgs};
+use crate::commands::retrieve::render;
+use crate::commands::{Done, Program};
+use crate::config::Workspace;
+use crate::config::memory::default_limit;
+use crate::errors::Failure;
+use crate::progress::{Totals, with_progress};
+
+/// Rows that a preview shows.
+const PREVIEW_ROWS: u64 = 20;
+
+/// Fetches features.
+pub(crate) async fn run(args: RetrieveArgs, program: &Program) -> Result<Done, Failure> {
+    let before = tokio::select! {
+        biased;
+        () = program.interrupt.clone().asked() => Err(cancelled(&args)),
+        ready = Ready::make(&args, program) => ready,
+    };
+    let ready = before?;
+    if args.explain {
+        let joined = ready.engine.plan(&ready.prepared.plan.logical).await?;
+        render::explain(&ready.prepared, ready.engine.as_ref(), joined.as_ref(), &ready.options, program);
+        return Ok(Done::Done);
+    }
+    if args.is_preview() { show(&args, &ready, program).await } else { write(&args, &ready, program).await }
+}
+
+/// All that is decided before anything is read but footers.
+struct Ready {
+    workspace: Workspace,
+    prepared: Prepared,
+    engine: Arc<dyn RetrievalEngine>,
+    options: EngineOptions,
+    registry: (Option<String>, bytes::Bytes),
+}
+
+impl Ready {
+    async fn make(args: &RetrieveArgs, program: &Program) -> Result<Self, Failure> {
+        let workspace = Workspace::open(program)?;
+        workspace.config.require_file_store()?;
+        if workspace.config.backsight.scheduler.is_some() {
+            program
+                .terminal
+                .warn("`backsight.scheduler` is set, but this version retrieves in its own process");
+        }
+        let snapshot = workspace.registry.read().await?;
+        let catalog = snapshot.document.catalog(workspace.project())?;
+        let form = if args.engine == EngineName::Naive { JoinForm::NaiveLoop } else { JoinForm::SlotFold };
+        let bases = Bases { working: &program.environment.working, repo: &workspace.repo };
+        let request = args.request(workspace.project());
+        let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
+        let options = engine_options(args, &workspace, program)?;
+        let stores = workspace.stores.clone();
+        let engine: Arc<dyn RetrievalEngine> = match args.engine {
+            EngineName::Embedded | EngineName::Naive => {
+                Arc::new(EmbeddedEngine::new(stores, options.clone(), form)?)
+            }
+            EngineName::Ballista => {
+                let slots = options.partitions.get();
+                Arc::new(LocalCluster::start(stores, options.clone(), 1, slots).await?)
+            }
+        };
+        let registry = (snapshot.document.version_id(), snapshot.bytes);
+        Ok(Self { workspace, prepared, engine, options, registry })
+    }
+}
+
+fn engine_options(
+    args: &RetrieveArgs,
+    workspace: &Workspace,
+    program: &Program,
+) -> Result<EngineOptions, Failure> {
+    let configured = &workspace.config.backsight;
+    let limit = args.memory_limit.or(configured.memory_limit);
+    let limit = limit.unwrap_or_else(|| default_limit(program.environment.available_memory()));
+    let configured = configured.target_partitions.and_then(|count| usize::try_from(count).ok());
+    Ok(EngineOptions {
+        memory_limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
+        partitions: args.partitions.or(configured.and_then(NonZeroUsize::new)).unwrap_or_else(cores),
+        spill_dir: None,
+    })
+}
+
+/// Processors that this process may use.
+pub(crate) fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+async fn show(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<Done, Failure> {
+    let context = RunContext::default();
+    let totals = Totals::of(&ready.prepared);
+    let work = preview(&ready.prepared, ready.engine.as_ref(), &context, PREVIEW_ROWS);
+    let work = async {
+        tokio::select! {
+            biased;
+            () = program.interrupt.clone().asked() => Err(cancelled(args)),
+            shown = work => shown.map_err(Failure::from),
+        }
+    };
+    let shown = with_progress(&program.terminal, totals, Arc::clone(&context.progress), work).await?;
+    render::preview(&shown, ready.prepared.spine.rows(), program)?;
+    Ok(Done::Done)
+}
+
+async fn write(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<Done, Failure> {
+    let stores = &ready.workspace.stores;
+    let location = Location::parse(&args.output, &program.environment.working, None)?;
+    let options = RunOptions {
+        stores,
+        output: Output::new(stores.clone(), location.clone()),
+        request_id: args.request_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()),
+        attempt: Uuid::new_v4().simple().to_string(),
+        overwrite: args.overwrite,
+        claimant: Claimant { host: program.environment.host(), process: std::process::id() },
+        is_gone,
+        registry: ready.registry.clone(),
+        now: Utc::now,
+    };
+    let context = RunContext::default();
+    let totals = Totals::of(&ready.prepared);
+    let asked = program.interrupt.clone().asked();
+    let work = backsight_retrieval::run(&ready.prepared, ready.engine.as_ref(), &options, &context, asked);
+    let finished = with_progress(&program.terminal, totals, Arc::clone(&context.progress), work).await;
+    match finished {
+        Ok(finished) => {
+            render::finished(&finished, &location, &options.request_id, program);
+            Ok(Done::Done)
+        }
+        Err(RetrievalError::Cancelled) => Err(cancelled(args)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn cancelled(args: &RetrieveArgs) -> Failure {
+    if args.is_preview() || args.explain {
+        return Failure::cancelled("cancelled");
+    }
+    Failure::cancelled(format!("cancelled; nothing was left in `{}`", args.output))
+}
+
+/// Whether a claimant is known to be gone: a process of this machine that has ended.
+fn is_gone(claimant: &Claimant) -> bool {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let processes = Path::new("/proc");
+    claimant.host == host.trim()
+        && processes.join("self").exists()
+        && !processes.join(claimant.process.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_of_this_machine_is_known_to_be_gone() {
+        let here = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
+        // Beyond the greatest process id that Linux gives.
+        let ended = Claimant { host: here.clone(), process: u32::MAX };
+        assert!(is_gone(&ended));
+        assert!(!is_gone(&Claimant { host: "elsewhere".to_owned(), ..ended }));
+        assert!(!is_gone(&Claimant { host: here, process: std::process::id() }));
+    }
+}

@@ -1,0 +1,9 @@
+//! Settings: where they come from, which one wins, what they are in the end.
+
+pub(crate) mod memory;
+mod settings;
+pub(crate) mod size;
+mod workspace;
+
+pub(crate) use settings::{Row, setting_rows};
+pub(crate) use workspace::{CONFIG_VARIABLE, REPO_VARIABLE, Workspace};

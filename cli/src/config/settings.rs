@@ -1,0 +1,132 @@
+//! Which setting wins (default, file, environment, flag) and what `config show` says about each.
+
+use backsight_registry::feature_store::{FeatureStoreConfig, Origin};
+
+use crate::config::size::parse_size;
+use crate::environment::Environment;
+use crate::errors::Failure;
+
+/// One line of `config show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Its place: `registry.path`.
+    pub(crate) key: String,
+    /// Its value; `None` when nothing is set. A secret is never here.
+    pub(crate) value: Option<String>,
+    /// Where the value comes from.
+    pub(crate) origin: String,
+}
+
+/// Settings of the file that a variable overrides: its key, the variable.
+const OVERRIDES: [(&str, &str); 6] = [
+    ("backsight.memory_limit", "BACKSIGHT_MEMORY_LIMIT"),
+    ("backsight.target_partitions", "BACKSIGHT_TARGET_PARTITIONS"),
+    ("backsight.s3.endpoint", "BACKSIGHT_S3__ENDPOINT"),
+    ("backsight.s3.region", "BACKSIGHT_S3__REGION"),
+    ("backsight.s3.allow_http", "BACKSIGHT_S3__ALLOW_HTTP"),
+    ("backsight.s3.virtual_hosted_style", "BACKSIGHT_S3__VIRTUAL_HOSTED_STYLE"),
+];
+
+/// Variables of storage whose value is no secret.
+const SHOWN: [&str; 11] = [
+    "AWS_ALLOW_HTTP",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_SKIP_SIGNATURE",
+];
+
+/// Lets `BACKSIGHT_…` variables win over the file.
+pub(crate) fn override_from_environment(
+    config: &mut FeatureStoreConfig,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    for (key, variable) in OVERRIDES {
+        let Some(value) = environment.variable(variable) else { continue };
+        let refuse = |allowed: &str| {
+            Failure::usage(format!("environment variable `{variable}` is `{value}`, expected {allowed}"))
+        };
+        let flag = || match value {
+            "true" | "1" => Ok(Some(true)),
+            "false" | "0" => Ok(Some(false)),
+            _ => Err(refuse("`true` or `false`")),
+        };
+        let ours = &mut config.backsight;
+        match key {
+            "backsight.memory_limit" => {
+                ours.memory_limit = Some(parse_size(value).map_err(|_| refuse("a size such as `8GiB`"))?);
+            }
+            "backsight.target_partitions" => {
+                let count = value.parse().ok().filter(|count| *count > 0);
+                ours.target_partitions = Some(count.ok_or_else(|| refuse("a number above zero"))?);
+            }
+            "backsight.s3.endpoint" => ours.s3.endpoint = Some(value.to_owned()),
+            "backsight.s3.region" => ours.s3.region = Some(value.to_owned()),
+            "backsight.s3.allow_http" => ours.s3.allow_http = flag()?,
+            _ => ours.s3.virtual_hosted_style = flag()?,
+        }
+        if let Some(setting) = config.settings.iter_mut().find(|setting| setting.key == key) {
+            setting.value = value.to_owned();
+            setting.origin = Origin::Environment(variable.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Every setting that has an effect, with its value and origin. `default_memory` is what counts without a limit.
+pub(crate) fn setting_rows(
+    config: &FeatureStoreConfig,
+    environment: &Environment,
+    default_memory: &str,
+    default_partitions: &str,
+) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for setting in &config.settings {
+        let is_unset = setting.value.is_empty();
+        let default = match setting.key {
+            "backsight.memory_limit" => Some(default_memory),
+            "backsight.target_partitions" => Some(default_partitions),
+            _ => None,
+        };
+        let value =
+            if is_unset { default.map(str::to_owned) } else { Some(without_password(&setting.value)) };
+        rows.push(Row { key: setting.key.to_owned(), value, origin: setting.origin.to_string() });
+    }
+    for (name, value) in environment.with_prefix("AWS_") {
+        let value = if SHOWN.contains(&name.as_str()) {
+            without_password(&value)
+        } else {
+            "(set, not shown)".to_owned()
+        };
+        rows.push(Row { key: name.clone(), value: Some(value), origin: "environment".to_owned() });
+    }
+    rows
+}
+
+/// A URL without the user and password that somebody may have put into it.
+fn without_password(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    match rest[..authority_end].rfind('@') {
+        Some(at) => format!("{scheme}://…{}", &rest[at..]),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(without_password("postgres://u:p@h/db"), "postgres://…@h/db");
+        assert_eq!(without_password("http://h:1/a@b"), "http://h:1/a@b");
+        assert_eq!(without_password("plain@text"), "plain@text");
+    }
+}

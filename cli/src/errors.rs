@@ -1,0 +1,234 @@
+//! Failures as a user sees them: one renderer for every room's errors, as text and as JSON.
+
+use std::error::Error;
+
+use backsight_proto::ErrorCode;
+use backsight_registry::definitions::DefinitionErrors;
+use backsight_registry::document::DocumentError;
+use backsight_registry::feature_store::ConfigErrors;
+use backsight_registry::problem::Problem;
+use backsight_registry::store::StoreError;
+use backsight_retrieval::RetrievalError;
+use backsight_storage::StorageError;
+use serde_json::{Value, json};
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    code: ErrorCode,
+    message: String,
+    /// From the outermost to the root.
+    causes: Vec<String>,
+    hint: Option<String>,
+    /// Findings with their places, when the failure is a list of them; the message has them as text.
+    problems: Vec<Problem>,
+    /// What else a program may want to know.
+    details: Option<Value>,
+}
+
+impl Failure {
+    /// A failure without causes and hint.
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            problems: Vec::new(),
+            details: None,
+        }
+    }
+
+    /// The command line or configuration asks for what cannot be.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Usage, message)
+    }
+
+    /// Our own mistake.
+    pub(crate) fn bug(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Bug, message).with_hint("this is a bug in backsight, please report it")
+    }
+
+    /// The user stopped it.
+    pub(crate) fn cancelled(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Cancelled, message)
+    }
+
+    /// A failure of the file system.
+    pub(crate) fn io(action: &str, error: &std::io::Error) -> Self {
+        let code = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorCode::NotFound,
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorCode::AccessDenied
+            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::Limit,
+            std::io::ErrorKind::AlreadyExists => ErrorCode::Conflict,
+            _ => ErrorCode::Unreachable,
+        };
+        Self { causes: vec![error.to_string()], ..Self::new(code, format!("failed to {action}")) }
+    }
+
+    /// What the user may do.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What else a program may want to know.
+    pub(crate) fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    /// The exit status of the process.
+    pub(crate) fn status(&self) -> u8 {
+        self.code.exit_status()
+    }
+
+    fn of(error: &(dyn Error + 'static), code: ErrorCode, hint: Option<String>) -> Self {
+        let message = error.to_string();
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause = error.source();
+        while let Some(current) = cause {
+            let text = current.to_string();
+            // A message may have its cause in it already.
+            if !message.contains(&text) && causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            cause = current.source();
+        }
+        Self { code, message, causes, hint, problems: Vec::new(), details: None }
+    }
+
+    /// As lines for a terminal: `error: …`, causes, `hint: …`.
+    pub(crate) fn text(&self, colour: bool) -> String {
+        let paint = |code: &str, text: &str| {
+            if colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        };
+        let mut text = format!("{} {}\n", paint("31", "error:"), printable(&self.message));
+        for cause in &self.causes {
+            text = format!("{text}  caused by: {}\n", printable(cause));
+        }
+        if let Some(hint) = &self.hint {
+            text = format!("{text}{} {}\n", paint("36", "hint:"), printable(hint));
+        }
+        text
+    }
+
+    /// As JSON: a stable contract, described in `docs/cli.md`.
+    pub(crate) fn json(&self) -> Value {
+        let problem = |problem: &Problem| {
+            json!({
+                "file": problem.position.file.as_ref(),
+                "line": problem.position.line,
+                "column": problem.position.column,
+                "message": problem.message,
+                "hint": problem.hint,
+            })
+        };
+        json!({
+            "error": {
+                "code": code_name(self.code),
+                "exit_status": self.status(),
+                "message": self.message,
+                "causes": self.causes,
+                "hint": self.hint,
+                "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
+                "details": self.details,
+            }
+        })
+    }
+}
+
+/// Text of others does not steer a terminal; line breaks stay.
+fn printable(text: &str) -> String {
+    let keep = |letter: char| letter == '\n' || !letter.is_control();
+    text.chars().map(|letter| if keep(letter) { letter } else { '\u{fffd}' }).collect()
+}
+
+fn code_name(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::Usage => "usage",
+        ErrorCode::Invalid => "invalid",
+        ErrorCode::NotFound => "not_found",
+        ErrorCode::Data => "data",
+        ErrorCode::Unreachable => "unreachable",
+        ErrorCode::AccessDenied => "access_denied",
+        ErrorCode::Cancelled => "cancelled",
+        ErrorCode::Conflict => "conflict",
+        ErrorCode::Limit => "limit",
+        _ => "bug",
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::of(&error, error.code(), error.hint())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::of(&error, error.code(), error.hint())
+    }
+}
+
+impl From<DocumentError> for Failure {
+    fn from(error: DocumentError) -> Self {
+        Self::of(&error, error.code(), error.hint())
+    }
+}
+
+impl From<DefinitionErrors> for Failure {
+    fn from(error: DefinitionErrors) -> Self {
+        Self { problems: error.problems.clone(), ..Self::of(&error, error.code(), error.hint()) }
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(error: ConfigErrors) -> Self {
+        Self { problems: error.problems.clone(), ..Self::of(&error, error.code(), error.hint()) }
+    }
+}
+
+impl From<RetrievalError> for Failure {
+    fn from(error: RetrievalError) -> Self {
+        match &error {
+            RetrievalError::Storage(inner) => Self::of(inner.as_ref(), inner.code(), inner.hint()),
+            _ => Self::of(&error, error.code(), error.hint()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_the_cause_and_the_hint_on_lines_of_their_own() {
+        let error = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
+        let failure = Failure::io("write `x`", &error).with_hint("make room");
+        assert_eq!(
+            failure.text(false),
+            "error: failed to write `x`\n  caused by: no space\nhint: make room\n"
+        );
+        assert_eq!(failure.status(), 10);
+        assert!(failure.text(true).starts_with("\u{1b}[1;31merror:\u{1b}[0m failed"));
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let failure = Failure::usage("a\u{1b}[2Jb\nc");
+        assert_eq!(failure.text(false), "error: a\u{fffd}[2Jb\nc\n");
+    }
+
+    #[test]
+    fn json_says_what_the_text_says() {
+        let failure = Failure::new(ErrorCode::NotFound, "no `x`").with_hint("look");
+        let expected = serde_json::json!({"error": {
+            "code": "not_found", "exit_status": 4, "message": "no `x`", "causes": [], "hint": "look", "problems": [],
+            "details": null,
+        }});
+        assert_eq!(failure.json(), expected);
+    }
+}
