@@ -46,8 +46,7 @@ pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Fai
     let looked = look(&workspace, program).await?;
     let terminal = &program.terminal;
     show(&looked.plan, args.yes, program);
-    let is_new_empty = !looked.exists;
-    if !looked.plan.has_changes() && !is_new_empty {
+    if !looked.plan.has_changes() {
         if terminal.is_json() {
             terminal.print_json(&outcome(&looked.plan, &workspace, "applied", None));
         }

@@ -79,6 +79,11 @@ impl Ready {
         let registry = (snapshot.document.version_id(), snapshot.bytes);
         Ok(Self { workspace, prepared, engine, options, registry })
     }
+
+    /// A failure of a run, with the file and row group behind it when there is one.
+    async fn explain(&self, error: RetrievalError) -> Failure {
+        self.prepared.explain_failure(&self.workspace.stores, error).await.into()
+    }
 }
 
 fn engine_options(
@@ -109,11 +114,16 @@ async fn show(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<D
     let work = async {
         tokio::select! {
             biased;
-            () = program.interrupt.clone().asked() => Err(cancelled(args)),
-            shown = work => shown.map_err(Failure::from),
+            () = program.interrupt.clone().asked() => Err(None),
+            shown = work => shown.map_err(Some),
         }
     };
-    let shown = with_progress(&program.terminal, totals, Arc::clone(&context.progress), work).await?;
+    let shown = with_progress(&program.terminal, totals, Arc::clone(&context.progress), work).await;
+    let shown = match shown {
+        Ok(shown) => shown,
+        Err(None) => return Err(cancelled(args)),
+        Err(Some(error)) => return Err(ready.explain(error).await),
+    };
     render::preview(&shown, ready.prepared.spine.rows(), program)?;
     Ok(Done::Done)
 }
@@ -143,7 +153,7 @@ async fn write(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<
             Ok(Done::Done)
         }
         Err(RetrievalError::Cancelled) => Err(cancelled(args)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(ready.explain(error).await),
     }
 }
 

@@ -1,0 +1,15 @@
+//! The built command as its users meet it: exit codes, words, files.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: what cannot be set up must fail the test"
+)]
+
+mod bad_definitions;
+mod bad_retrievals;
+mod concurrent;
+mod flow;
+mod interrupt;
+mod s3;
+mod support;
