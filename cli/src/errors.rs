@@ -12,9 +12,12 @@ use backsight_retrieval::RetrievalError;
 use backsight_storage::StorageError;
 use serde_json::{Value, json};
 
-/// Why a command failed.
+/// Why a command failed. Small, since every function may return one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
     code: ErrorCode,
     message: String,
     /// From the outermost to the root.
@@ -29,14 +32,15 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure without causes and hint.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
+        let message = message.into();
+        Self(Box::new(Parts {
             code,
-            message: message.into(),
+            message,
             causes: Vec::new(),
             hint: None,
             problems: Vec::new(),
             details: None,
-        }
+        }))
     }
 
     /// The command line or configuration asks for what cannot be.
@@ -65,24 +69,26 @@ impl Failure {
             std::io::ErrorKind::AlreadyExists => ErrorCode::Conflict,
             _ => ErrorCode::Unreachable,
         };
-        Self { causes: vec![error.to_string()], ..Self::new(code, format!("failed to {action}")) }
+        let mut failure = Self::new(code, format!("failed to {action}"));
+        failure.0.causes.push(error.to_string());
+        failure
     }
 
     /// What the user may do.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// What else a program may want to know.
     pub(crate) fn with_details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.0.details = Some(details);
         self
     }
 
     /// The exit status of the process.
     pub(crate) fn status(&self) -> u8 {
-        self.code.exit_status()
+        self.0.code.exit_status()
     }
 
     fn of(error: &(dyn Error + 'static), code: ErrorCode, hint: Option<String>) -> Self {
@@ -97,7 +103,7 @@ impl Failure {
             }
             cause = current.source();
         }
-        Self { code, message, causes, hint, problems: Vec::new(), details: None }
+        Self(Box::new(Parts { code, message, causes, hint, problems: Vec::new(), details: None }))
     }
 
     /// As lines for a terminal: `error: …`, causes, `hint: …`.
@@ -105,11 +111,11 @@ impl Failure {
         let paint = |code: &str, text: &str| {
             if colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
         };
-        let mut text = format!("{} {}\n", paint("31", "error:"), printable(&self.message));
-        for cause in &self.causes {
+        let mut text = format!("{} {}\n", paint("31", "error:"), printable(&self.0.message));
+        for cause in &self.0.causes {
             text = format!("{text}  caused by: {}\n", printable(cause));
         }
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = &self.0.hint {
             text = format!("{text}{} {}\n", paint("36", "hint:"), printable(hint));
         }
         text
@@ -128,13 +134,13 @@ impl Failure {
         };
         json!({
             "error": {
-                "code": code_name(self.code),
+                "code": code_name(self.0.code),
                 "exit_status": self.status(),
-                "message": self.message,
-                "causes": self.causes,
-                "hint": self.hint,
-                "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
-                "details": self.details,
+                "message": self.0.message,
+                "causes": self.0.causes,
+                "hint": self.0.hint,
+                "problems": self.0.problems.iter().map(problem).collect::<Vec<_>>(),
+                "details": self.0.details,
             }
         })
     }
@@ -181,13 +187,17 @@ impl From<DocumentError> for Failure {
 
 impl From<DefinitionErrors> for Failure {
     fn from(error: DefinitionErrors) -> Self {
-        Self { problems: error.problems.clone(), ..Self::of(&error, error.code(), error.hint()) }
+        let mut failure = Self::of(&error, error.code(), error.hint());
+        failure.0.problems = error.problems;
+        failure
     }
 }
 
 impl From<ConfigErrors> for Failure {
     fn from(error: ConfigErrors) -> Self {
-        Self { problems: error.problems.clone(), ..Self::of(&error, error.code(), error.hint()) }
+        let mut failure = Self::of(&error, error.code(), error.hint());
+        failure.0.problems = error.problems;
+        failure
     }
 }
 

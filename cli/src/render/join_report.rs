@@ -5,8 +5,11 @@ use backsight_retrieval::{JoinReport, ViewReport};
 use crate::render::table::{Align, Table};
 use crate::render::units::{count, percent, span};
 
+/// A column of the report: its header, and what it counts.
+type Reason = (&'static str, fn(&ViewReport) -> u64);
+
 /// Why a spine row has no match, and ties: a column is shown when some view has one.
-const REASONS: [(&str, fn(&ViewReport) -> u64); 5] = [
+const REASONS: [Reason; 5] = [
     ("NULL INSTANT", |view| view.null_instant),
     ("NULL KEY", |view| view.null_key),
     ("HIDDEN", |view| view.hidden),
@@ -31,7 +34,7 @@ pub(crate) fn join_report(report: &JoinReport) -> String {
 }
 
 fn views(report: &JoinReport) -> Table {
-    let shown: Vec<&(&str, fn(&ViewReport) -> u64)> =
+    let shown: Vec<&Reason> =
         REASONS.iter().filter(|(_, of)| report.views.iter().any(|view| of(view) > 0)).collect();
     let mut columns = vec![("VIEW", Align::Left), ("MATCHED", Align::Right), ("SHARE", Align::Right)];
     columns.extend(shown.iter().map(|(name, _)| (*name, Align::Right)));
