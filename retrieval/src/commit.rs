@@ -31,7 +31,7 @@ pub struct Output {
 #[derive(Debug)]
 pub enum Opened {
     /// It may be written.
-    Writing(Attempt),
+    Writing(Box<Attempt>),
     /// The same request has been committed before.
     Committed(Box<Manifest>),
 }
@@ -104,7 +104,7 @@ impl Output {
                 }
                 Decision::Write(replaces) => {
                     self.clear_staging().await;
-                    return Ok(Opened::Writing(self.claim(ask, replaces).await?));
+                    return Ok(Opened::Writing(Box::new(self.claim(ask, replaces).await?)));
                 }
             }
         }

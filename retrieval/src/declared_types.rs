@@ -12,7 +12,7 @@ enum Family {
     Float,
     Boolean,
     Instant,
-    List(Option<Box<Family>>),
+    List(Option<Box<Self>>),
     Map,
     Struct,
     Decimal,

@@ -37,7 +37,7 @@ async fn first_corrupt_group(
         if let Err(detail) = decode_group(stores, file, group).await {
             return Some(RetrievalError::Corrupt {
                 role: table.role.clone(),
-                file: file.entry.location.clone(),
+                file: Box::new(file.entry.location.clone()),
                 row_group: Some(group),
                 detail,
             });

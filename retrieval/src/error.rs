@@ -24,7 +24,7 @@ pub enum RetrievalError {
         /// `spine` or `source … of view …`.
         role: String,
         /// The file.
-        file: Location,
+        file: Box<Location>,
         /// Row group, when the file's footer is sound.
         row_group: Option<usize>,
         /// What the reader said.
@@ -41,19 +41,8 @@ pub enum RetrievalError {
         hint: String,
     },
     /// Files of one table disagree beyond lossless widening.
-    #[error("column `{column}` is {first} in `{first_file}` but {second} in `{second_file}`")]
-    FilesDisagree {
-        /// The column.
-        column: String,
-        /// A type.
-        first: String,
-        /// A file that has it.
-        first_file: Location,
-        /// The other type.
-        second: String,
-        /// A file that has that.
-        second_file: Location,
-    },
+    #[error(transparent)]
+    FilesDisagree(Box<FileContradiction>),
     /// A column has a type that its role cannot have.
     #[error("{role}: column `{column}` is {given}, expected {expected}")]
     WrongType {
@@ -69,27 +58,8 @@ pub enum RetrievalError {
         hint: String,
     },
     /// Key columns of the two sides cannot be compared.
-    #[error(
-        "join key `{spine_column}` is {spine_type} in the spine `{spine}` but `{view_column}` is {view_type} in `{source_uri}` (feature view `{view}`)"
-    )]
-    KeyTypes {
-        /// Spine column.
-        spine_column: String,
-        /// Its type.
-        spine_type: String,
-        /// Where the spine is.
-        spine: String,
-        /// View's column.
-        view_column: String,
-        /// Its type.
-        view_type: String,
-        /// Where the source is.
-        source_uri: String,
-        /// The view.
-        view: String,
-        /// What to do.
-        hint: String,
-    },
+    #[error(transparent)]
+    KeyTypes(Box<KeyMismatch>),
     /// The spine's instant cannot be found.
     #[error("the spine `{spine}` has no column that can be its instant")]
     NoInstant {
@@ -118,7 +88,7 @@ pub enum RetrievalError {
     #[error("`{file}` changed while it was read: {change}")]
     SourceChanged {
         /// The file.
-        file: Location,
+        file: Box<Location>,
         /// Size or version, before and after.
         change: String,
     },
@@ -151,6 +121,47 @@ pub enum RetrievalError {
     },
 }
 
+/// Two files of one table whose columns cannot be one.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("column `{column}` is {first} in `{first_file}` but {second} in `{second_file}`")]
+pub struct FileContradiction {
+    /// The column.
+    pub column: String,
+    /// A type.
+    pub first: String,
+    /// A file that has it.
+    pub first_file: Location,
+    /// The other type.
+    pub second: String,
+    /// A file that has that.
+    pub second_file: Location,
+}
+
+/// A join key whose two sides cannot be compared.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "join key `{spine_column}` is {spine_type} in the spine `{spine}` but `{view_column}` is {view_type} in \
+     `{source_uri}` (feature view `{view}`)"
+)]
+pub struct KeyMismatch {
+    /// Spine column.
+    pub spine_column: String,
+    /// Its type.
+    pub spine_type: String,
+    /// Where the spine is.
+    pub spine: String,
+    /// View's column.
+    pub view_column: String,
+    /// Its type.
+    pub view_type: String,
+    /// Where the source is.
+    pub source_uri: String,
+    /// The view.
+    pub view: String,
+    /// What to do.
+    pub hint: String,
+}
+
 fn place(row_group: &Option<usize>) -> String {
     row_group.map(|number| format!(" (row group {number})")).unwrap_or_default()
 }
@@ -168,7 +179,7 @@ impl RetrievalError {
             Self::Resolve(error) => error.code(),
             Self::Storage(error) => error.code(),
             Self::Corrupt { .. }
-            | Self::FilesDisagree { .. }
+            | Self::FilesDisagree(_)
             | Self::SourceChanged { .. }
             | Self::Data { .. } => ErrorCode::Data,
             Self::MissingColumn { role, .. } | Self::WrongType { role, .. } => {
@@ -178,7 +189,7 @@ impl RetrievalError {
                     ErrorCode::Data
                 }
             }
-            Self::KeyTypes { .. } | Self::NoInstant { .. } => ErrorCode::Invalid,
+            Self::KeyTypes(_) | Self::NoInstant { .. } => ErrorCode::Invalid,
             Self::Usage { .. } => ErrorCode::Usage,
             Self::OutputConflict { .. } => ErrorCode::Conflict,
             Self::Memory { .. } => ErrorCode::Limit,
@@ -194,8 +205,8 @@ impl RetrievalError {
             Self::Storage(error) => error.hint(),
             Self::MissingColumn { hint, .. }
             | Self::WrongType { hint, .. }
-            | Self::KeyTypes { hint, .. }
             | Self::NoInstant { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::KeyTypes(mismatch) => Some(mismatch.hint.clone()),
             Self::Usage { hint, .. } | Self::OutputConflict { hint, .. } => hint.clone(),
             Self::Memory { .. } => Some(
                 "give it more with `--memory-limit`, or ask for fewer views or spine rows at a time".into(),
@@ -203,7 +214,7 @@ impl RetrievalError {
             Self::SourceChanged { .. } => {
                 Some("run it again once the writer of that file has finished".into())
             }
-            Self::FilesDisagree { .. } => Some("rewrite one of the files with the other's type".into()),
+            Self::FilesDisagree(_) => Some("rewrite one of the files with the other's type".into()),
             Self::Corrupt { .. } => Some("write the file again; nothing was committed".into()),
             Self::Unbalanced { .. } | Self::Bug { .. } => {
                 Some("this is a bug in backsight, please report it; nothing was committed".into())

@@ -31,7 +31,7 @@ mod widen;
 pub use codec::RetrievalPhysicalCodec;
 pub use commit::{Attempt, OpenRequest, Opened, Output};
 pub use engine::{RetrievalEngine, RunContext};
-pub use error::RetrievalError;
+pub use error::{FileContradiction, KeyMismatch, RetrievalError};
 pub use manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart, ManifestSource};
 pub use output_state::Claimant;
 pub use parquet_table::{ParquetFile, ParquetTable};

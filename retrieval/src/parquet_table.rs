@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::error::RetrievalError;
+use crate::error::{FileContradiction, RetrievalError};
 use crate::object_reader::ObjectReader;
 use crate::widen::widen;
 
@@ -125,7 +125,7 @@ async fn footer_error(
 }
 
 fn corrupt(entry: FileEntry, role: &str, detail: String) -> RetrievalError {
-    RetrievalError::Corrupt { role: role.to_owned(), file: entry.location, row_group: None, detail }
+    RetrievalError::Corrupt { role: role.to_owned(), file: Box::new(entry.location), row_group: None, detail }
 }
 
 /// One schema over all files, and which columns some files lack.
@@ -137,12 +137,14 @@ fn merge_schemas(files: &[ParquetFile]) -> Result<(SchemaRef, BTreeMap<String, u
                 None => columns.push((field.name().clone(), field.data_type().clone(), number, 1)),
                 Some((name, held, first, count)) => {
                     *count += 1;
-                    *held = widen(held, field.data_type()).ok_or_else(|| RetrievalError::FilesDisagree {
-                        column: name.clone(),
-                        first: held.to_string(),
-                        first_file: files[*first].entry.location.clone(),
-                        second: field.data_type().to_string(),
-                        second_file: file.entry.location.clone(),
+                    *held = widen(held, field.data_type()).ok_or_else(|| {
+                        RetrievalError::FilesDisagree(Box::new(FileContradiction {
+                            column: name.clone(),
+                            first: held.to_string(),
+                            first_file: files[*first].entry.location.clone(),
+                            second: field.data_type().to_string(),
+                            second_file: file.entry.location.clone(),
+                        }))
                     })?;
                 }
             }

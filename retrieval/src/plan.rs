@@ -13,7 +13,7 @@ use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
 use crate::bounds::TimeBounds;
-use crate::error::RetrievalError;
+use crate::error::{KeyMismatch, RetrievalError};
 use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
 use crate::key_types::{common_key_type, is_float};
 use crate::parquet_table::ParquetTable;
@@ -237,7 +237,7 @@ fn key_type(input: &PlanInput, set: &KeySet, spine_column: &str) -> Result<DataT
         let field = view.table.column(&source_column, "a join key")?;
         let float = is_float(spine_type) || is_float(field.data_type());
         if float || common_key_type([spine_type, field.data_type()]).is_none() {
-            return Err(RetrievalError::KeyTypes {
+            return Err(RetrievalError::KeyTypes(Box::new(KeyMismatch {
                 spine_column: spine_column.to_owned(),
                 spine_type: spine_type.to_string(),
                 spine: input.spine.location.to_string(),
@@ -250,7 +250,7 @@ fn key_type(input: &PlanInput, set: &KeySet, spine_column: &str) -> Result<DataT
                 } else {
                     "write one of the columns with the other's type".into()
                 },
-            });
+            })));
         }
         types.push(field.data_type());
     }

@@ -142,7 +142,9 @@ impl Prepared {
             let after = stores.head(&before.location).await?;
             match change(before, after.as_ref()) {
                 None => Ok(()),
-                Some(change) => Err(RetrievalError::SourceChanged { file: before.location.clone(), change }),
+                Some(change) => {
+                    Err(RetrievalError::SourceChanged { file: Box::new(before.location.clone()), change })
+                }
             }
         });
         stream::iter(checks).buffered(16).try_collect::<Vec<()>>().await?;

@@ -64,7 +64,7 @@ async fn read_bounds(
 ) -> Result<Option<(i128, i128)>, RetrievalError> {
     let corrupt = |detail: String| RetrievalError::Corrupt {
         role: spine.role.clone(),
-        file: file.entry.location.clone(),
+        file: Box::new(file.entry.location.clone()),
         row_group: None,
         detail,
     };

@@ -108,10 +108,9 @@ pub async fn run(
 async fn keep_claim(attempt: &Attempt, now: fn() -> DateTime<Utc>) -> RetrievalError {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        match attempt.renew(now()).await {
-            Err(error @ RetrievalError::OutputConflict { .. }) => return error,
-            // Unreachable for a moment: the claim lives for several renewals.
-            Ok(()) | Err(_) => {}
+        // Unreachable for a moment is no loss: the claim lives for several renewals.
+        if let Err(error @ RetrievalError::OutputConflict { .. }) = attempt.renew(now()).await {
+            return error;
         }
     }
 }

@@ -130,8 +130,9 @@ async fn keys_that_cannot_compare_name_both_columns_and_files() {
 #[tokio::test]
 async fn instants_are_text_dates_and_integers_with_a_unit() {
     let day = 86_400;
-    let integer_tags: &[(&str, &str)] = &[("backsight.timestamp_unit", "ms")];
-    let cases: Vec<(&str, ArrayRef, &[(&str, &str)])> = vec![
+    type TagPairs = &'static [(&'static str, &'static str)];
+    let integer_tags: TagPairs = &[("backsight.timestamp_unit", "ms")];
+    let cases: Vec<(&str, ArrayRef, TagPairs)> = vec![
         ("text", texts(&["1970-01-02", "1970-01-03T00:00:00Z", "1970-01-03 01:00:00+01:00"]), &[]),
         ("date", Arc::new(Date32Array::from(vec![1, 2, 2])), &[]),
         ("integer", ints(&[day * 1000, 2 * day * 1000, 2 * day * 1000]), integer_tags),
