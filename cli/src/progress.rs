@@ -1,7 +1,7 @@
 //! Progress of a retrieval on a terminal: rows and bytes of the total, rate, time left.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backsight_retrieval::{Prepared, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -49,6 +49,13 @@ struct Sofar {
     bytes_written: u64,
 }
 
+impl Sofar {
+    /// Rows read and rows written: the unit of the bar.
+    fn done(self, totals: Totals) -> u64 {
+        self.rows_read.min(totals.rows_to_read) + self.rows_written.min(totals.rows_to_write)
+    }
+}
+
 /// Runs `work` and draws how far it is, where somebody looks.
 pub(crate) async fn with_progress<T>(
     terminal: &Terminal,
@@ -59,6 +66,7 @@ pub(crate) async fn with_progress<T>(
     if !terminal.shows_progress {
         return work.await;
     }
+    let started = Instant::now();
     tokio::pin!(work);
     tokio::select! {
         biased;
@@ -66,7 +74,7 @@ pub(crate) async fn with_progress<T>(
         () = tokio::time::sleep(PATIENCE) => {}
     }
     let bar = ProgressBar::with_draw_target(Some(totals.work()), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {per_sec}  {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
     loop {
@@ -76,10 +84,8 @@ pub(crate) async fn with_progress<T>(
             rows_written: progress.rows_written(),
             bytes_written: progress.bytes_written(),
         };
-        bar.set_position(
-            sofar.rows_read.min(totals.rows_to_read) + sofar.rows_written.min(totals.rows_to_write),
-        );
-        bar.set_message(message(sofar, totals));
+        bar.set_position(sofar.done(totals));
+        bar.set_message(message(sofar, totals, started.elapsed()));
         tokio::select! {
             biased;
             done = &mut work => {
@@ -91,21 +97,26 @@ pub(crate) async fn with_progress<T>(
     }
 }
 
-fn message(sofar: Sofar, totals: Totals) -> String {
+fn message(sofar: Sofar, totals: Totals, elapsed: Duration) -> String {
     let of = |part: u64, whole: u64, shown: fn(u64) -> String| format!("{} of {}", shown(part), shown(whole));
-    let read = format!(
+    let mut message = format!(
         "read {} rows, {}",
         of(sofar.rows_read, totals.rows_to_read, units::count),
         of(sofar.bytes_read, totals.bytes_to_read, units::bytes),
     );
-    if sofar.rows_written == 0 {
-        return read;
+    if sofar.rows_written > 0 {
+        let written = of(sofar.rows_written, totals.rows_to_write, units::count);
+        message = format!("{message}; wrote {written} rows, {}", units::bytes(sofar.bytes_written));
     }
-    format!(
-        "{read}; wrote {} rows, {}",
-        of(sofar.rows_written, totals.rows_to_write, units::count),
-        units::bytes(sofar.bytes_written)
-    )
+    let done = u128::from(sofar.done(totals));
+    let rate = done * 1000 / elapsed.as_millis().max(1);
+    if rate == 0 {
+        return message;
+    }
+    let seconds_left = u128::from(totals.work()).saturating_sub(done).div_ceil(rate);
+    let nanos_left = i64::try_from(seconds_left.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX);
+    let rate = units::count(u64::try_from(rate).unwrap_or(u64::MAX));
+    format!("{message}; {rate} rows/s, {} left", units::span(nanos_left))
 }
 
 #[cfg(test)]
@@ -113,14 +124,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_names_rows_and_bytes_of_their_totals() {
+    fn the_message_names_rows_and_bytes_of_their_totals_rate_and_time_left() {
         let totals = Totals { rows_to_read: 2_000, bytes_to_read: 4096, rows_to_write: 100 };
+        let second = Duration::from_secs(1);
         let reading = Sofar { rows_read: 1_000, bytes_read: 1024, ..Sofar::default() };
-        assert_eq!(message(reading, totals), "read 1,000 of 2,000 rows, 1.0 KiB of 4.0 KiB");
-        let writing = Sofar { rows_written: 50, bytes_written: 10, ..reading };
         assert_eq!(
-            message(writing, totals),
-            "read 1,000 of 2,000 rows, 1.0 KiB of 4.0 KiB; wrote 50 of 100 rows, 10 B"
+            message(reading, totals, second * 2),
+            "read 1,000 of 2,000 rows, 1.0 KiB of 4.0 KiB; 500 rows/s, 3 s left"
         );
+        let writing = Sofar { rows_read: 2_000, bytes_read: 4096, rows_written: 50, bytes_written: 10 };
+        assert_eq!(
+            message(writing, totals, second),
+            "read 2,000 of 2,000 rows, 4.0 KiB of 4.0 KiB; wrote 50 of 100 rows, 10 B; 2,050 rows/s, 1 s left"
+        );
+        assert_eq!(message(Sofar::default(), totals, second), "read 0 of 2,000 rows, 0 B of 4.0 KiB");
     }
 }

@@ -8,7 +8,7 @@ use crate::support::{INSTANT, World, write_parquet};
 /// A retrieval that takes minutes: every spine row is compared with every feature row.
 fn slow_world() -> World {
     let world = World::applied();
-    let rows = 30_000;
+    let rows = 200_000;
     let spine = [
         ("driver_id", (0..rows).map(|row| Some(1001 + row % 5)).collect::<Vec<_>>()),
         ("event_timestamp", (0..rows).map(|row| Some(INSTANT + row)).collect()),
@@ -34,7 +34,7 @@ fn interrupt_in_the_middle(name: &str) {
         assert!(started.elapsed() < Duration::from_secs(60), "the retrieval never started");
         std::thread::sleep(Duration::from_millis(20));
     }
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(100));
     signal(name, child.id());
     let asked = Instant::now();
     let output = child.wait_with_output().unwrap();
