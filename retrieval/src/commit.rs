@@ -103,8 +103,10 @@ impl Output {
                     self.stores.delete(&self.own("claim")).await?;
                 }
                 Decision::Write(replaces) => {
+                    let attempt = self.claim(ask, replaces).await?;
+                    // Only now is what lies there nobody's.
                     self.clear_staging().await;
-                    return Ok(Opened::Writing(Box::new(self.claim(ask, replaces).await?)));
+                    return Ok(Opened::Writing(Box::new(attempt)));
                 }
             }
         }
