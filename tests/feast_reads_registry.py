@@ -254,9 +254,9 @@ def look(store):
 
 
 def retrieve(store, kind, hourly, weather):
-    """Every retrieval that the registry must carry. The dask store of Feast drops rows without a match, so it gets
-    rows that all have one."""
-    hours = range(0, 47, 3)
+    """Every retrieval that the registry must carry. The dask store of Feast drops rows without a match and decides by
+    chance between feature rows of one instant (feast-dev/feast#3360), so it gets rows that have one answer each."""
+    hours = [hour for hour in range(0, 47, 3) if kind == "duckdb" or hour % 5 != 0]
     spine = pd.DataFrame([
         {"row": i, "driver_id": 1 + i % 4, "city": ("Oslo", "Lima")[i % 2], "offset": i,
          "origin_id": 1 + i % 4, "dest_id": 4 - i % 4,
