@@ -1,0 +1,1 @@
+//! The service that runs: hosts the Ballista executor.
