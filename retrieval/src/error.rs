@@ -7,6 +7,7 @@ use backsight_storage::{Location, StorageError};
 use datafusion::common::DataFusionError;
 
 use crate::resolve::ResolveError;
+use crate::wire_failure::WireFailure;
 
 /// Why a retrieval failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,6 +114,15 @@ pub enum RetrievalError {
     /// The user asked to stop.
     #[error("cancelled")]
     Cancelled,
+    /// The cluster lost a part of the work: an executor, its files, or the way to it.
+    #[error("{message}")]
+    Lost {
+        /// What was lost, and where.
+        message: String,
+    },
+    /// A failure of another process, as it was there.
+    #[error("{}", .0.message)]
+    Remote(Box<WireFailure>),
     /// Our own mistake.
     #[error("{message}")]
     Bug {
@@ -194,6 +204,8 @@ impl RetrievalError {
             Self::OutputConflict { .. } => ErrorCode::Conflict,
             Self::Memory { .. } => ErrorCode::Limit,
             Self::Cancelled => ErrorCode::Cancelled,
+            Self::Lost { .. } => ErrorCode::Unreachable,
+            Self::Remote(failure) => failure.error_code(),
             Self::Unbalanced { .. } | Self::Bug { .. } => ErrorCode::Bug,
         }
     }
@@ -219,7 +231,20 @@ impl RetrievalError {
             Self::Unbalanced { .. } | Self::Bug { .. } => {
                 Some("this is a bug in backsight, please report it; nothing was committed".into())
             }
+            Self::Lost { .. } => Some("nothing was committed; run it again".into()),
+            Self::Remote(failure) => failure.hint.clone(),
             Self::Data { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether the same work done again may succeed: what was lost is made anew, accounts that did not balance
+    /// are taken for a loss that nobody reported.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.code().is_retryable(),
+            Self::Lost { .. } | Self::Unbalanced { .. } => true,
+            Self::Remote(failure) => failure.is_retryable,
+            _ => false,
         }
     }
 
@@ -227,6 +252,9 @@ impl RetrievalError {
     pub fn from_engine(error: DataFusionError) -> Self {
         if let Some(own) = find_own(&error) {
             return own;
+        }
+        if let Some(failure) = WireFailure::find(&error.to_string()) {
+            return Self::Remote(Box::new(failure));
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(detail) => Self::Memory { detail: detail.clone() },
