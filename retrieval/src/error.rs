@@ -1,5 +1,6 @@
 //! Why a retrieval failed: the thing, where it is, what would be allowed.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use backsight_proto::ErrorCode;
@@ -105,6 +106,12 @@ pub enum RetrievalError {
         /// Which part asked for how much.
         detail: String,
     },
+    /// The disk limit of an executor was reached, or its disk is full.
+    #[error("no room is left on disk: {detail}")]
+    Disk {
+        /// Whose disk, how much.
+        detail: String,
+    },
     /// The accounts of a run do not balance: nothing is committed.
     #[error("the result was not committed, its accounts do not balance: {detail}")]
     Unbalanced {
@@ -202,7 +209,7 @@ impl RetrievalError {
             Self::KeyTypes(_) | Self::NoInstant { .. } => ErrorCode::Invalid,
             Self::Usage { .. } => ErrorCode::Usage,
             Self::OutputConflict { .. } => ErrorCode::Conflict,
-            Self::Memory { .. } => ErrorCode::Limit,
+            Self::Memory { .. } | Self::Disk { .. } => ErrorCode::Limit,
             Self::Cancelled => ErrorCode::Cancelled,
             Self::Lost { .. } => ErrorCode::Unreachable,
             Self::Remote(failure) => failure.error_code(),
@@ -223,6 +230,9 @@ impl RetrievalError {
             Self::Memory { .. } => Some(
                 "give it more with `--memory-limit`, or ask for fewer views or spine rows at a time".into(),
             ),
+            Self::Disk { .. } => {
+                Some("give the executors more room, or ask for fewer rows or views at a time".into())
+            }
             Self::SourceChanged { .. } => {
                 Some("run it again once the writer of that file has finished".into())
             }
@@ -263,6 +273,11 @@ impl RetrievalError {
                 Self::Data { message: format!("a Parquet file cannot be read: {cause}") }
             }
             DataFusionError::ArrowError(cause, _) => Self::Data { message: cause.to_string() },
+            DataFusionError::IoError(cause)
+                if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                Self::Disk { detail: cause.to_string() }
+            }
             DataFusionError::IoError(cause) => Self::Data { message: cause.to_string() },
             DataFusionError::Execution(message) => Self::Data { message: message.clone() },
             other => Self::Bug { message: other.to_string() },
