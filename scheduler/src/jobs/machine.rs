@@ -15,7 +15,7 @@ pub enum Event {
     /// It may leave the queue.
     Admitted,
     /// A scheduler has taken the job over, after a restart or because the former lease has run out. All that was
-    /// under way is lost.
+    /// under way is lost. The first event under a new lease.
     Recovered,
     /// The request is cut into shards.
     Planned {
@@ -73,7 +73,8 @@ pub enum Event {
         attempt: u32,
         /// Why.
         failure: JobFailure,
-        /// The intent is written, *or may be*: say no only when it is known that it is not and never will be.
+        /// The intent is written, *or may be*: say no only when it is known that this attempt has not written it and
+        /// will not.
         is_durable: bool,
     },
     /// The clean-up has ended, or was given up.
@@ -106,7 +107,8 @@ pub enum Action {
         /// Which attempt.
         attempt: u32,
     },
-    /// Make the dataset out of all shards' results. If the intent of an earlier attempt is written, finish that one.
+    /// Make the dataset out of all shards' results. If the intent of an earlier attempt is written, finish that one;
+    /// else write it only while [`Job::may_write_intent`] says so.
     Commit {
         /// The number to answer with.
         attempt: u32,

@@ -170,6 +170,13 @@ impl Job {
         self.shards.iter().filter(|shard| matches!(shard.state, ShardState::Running { .. })).count()
     }
 
+    /// Whether this commit may write its intent. The store asks in the transaction that writes it, of the record as it is
+    /// stored then: a fencing token keeps other schedulers away, this keeps older attempts of the same one away, which
+    /// else could make a commit durable after it was given up.
+    pub fn may_write_intent(&self, attempt: u32) -> bool {
+        self.state == JobState::Committing && self.commit_attempts == attempt && self.retry_at_ms.is_none()
+    }
+
     /// Shards whose rows are staged.
     pub fn shards_done(&self) -> usize {
         self.shards.iter().filter(|shard| matches!(shard.state, ShardState::Done { .. })).count()

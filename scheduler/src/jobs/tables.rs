@@ -356,3 +356,18 @@ fn the_results_of_done_shards_and_the_manifest_are_kept() {
     assert_eq!(job.result, Some(Value::from("manifest")));
     assert_eq!(job.finished_at_ms, Some(2));
 }
+
+#[test]
+fn only_the_newest_commit_that_is_under_way_may_write_its_intent() {
+    let cases = [
+        ("committing commit#2/1 0:done#1", 2, true),
+        ("committing commit#2/1 0:done#1", 1, false),
+        ("committing commit#2/1 retry@1500 0:done#1", 2, false),
+        ("abandoning commit#2/1 0:done#1", 2, false),
+        ("failed commit#2/1 0:done#1", 2, false),
+        ("running commit#2/1 0:running#1", 2, false),
+    ];
+    for (job, attempt, expected) in cases {
+        assert_eq!(parse_job(job).may_write_intent(attempt), expected, "{job}");
+    }
+}

@@ -13,6 +13,7 @@ pub(super) struct Seen {
     pub(super) crashes: u32,
     pub(super) fenced: u32,
     pub(super) fenced_commits: u32,
+    pub(super) outdated_commits: u32,
     pub(super) resubmitted: u32,
     pub(super) recovered: u32,
     pub(super) kept_done: u32,
@@ -27,11 +28,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn counts(&self) -> [(&'static str, u32); 14] {
+    pub(super) fn counts(&self) -> [(&'static str, u32); 15] {
         [
             ("crashes", self.crashes),
             ("fenced", self.fenced),
             ("fenced_commits", self.fenced_commits),
+            ("outdated_commits", self.outdated_commits),
             ("resubmitted", self.resubmitted),
             ("recovered", self.recovered),
             ("kept_done", self.kept_done),

@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// The intent is written under the fencing token; the rest of the commit is another step.
+    /// The intent is written under the fencing token and for the newest attempt; the rest of the commit is another step.
     fn commit(&mut self, scheduler: usize, todo: Todo, attempt: u32) {
         let Todo { job, token, .. } = todo;
         let id = job.id.clone();
@@ -108,6 +108,10 @@ impl World {
             return self.send(scheduler, &id, event);
         }
         if !is_durable {
+            if !self.jobs[&id].job.may_write_intent(attempt) {
+                self.checks.seen.outdated_commits += 1;
+                return;
+            }
             if self.fault(5) {
                 let event = Event::CommitFailed { attempt, failure: failure("conflict", false), is_durable };
                 return self.send(scheduler, &id, event);
