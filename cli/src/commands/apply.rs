@@ -2,7 +2,7 @@
 
 use backsight_registry::diff::{Action, Plan, diff, plan_text};
 use backsight_registry::document::Stamp;
-use backsight_registry::model::{Definitions, Project, Tags};
+use backsight_registry::model::{Definitions, Project};
 use backsight_registry::store::Written;
 use chrono::Utc;
 use clap::Args;
@@ -79,7 +79,8 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
     let project = workspace.project();
     let catalog = before.document.catalog(project)?;
     let fingerprint = before.document.project_fingerprint(project);
-    let plan = diff(&catalog, &nothing(project, catalog.project_object.clone()));
+    let own = catalog.project_object.clone().unwrap_or_else(|| Project::named(project));
+    let plan = diff(&catalog, &Definitions::empty(own));
     let terminal = &program.terminal;
     show_teardown(&plan, catalog.unmanaged.is_empty(), args.yes, program);
     if !args.yes {
@@ -98,23 +99,6 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
     }
     report(&written, "removed", &plan, &workspace, program);
     Ok(Done::Done)
-}
-
-fn nothing(project: &str, object: Option<Project>) -> Definitions {
-    let plain = || Project {
-        name: project.to_owned(),
-        description: String::new(),
-        tags: Tags::new(),
-        owner: String::new(),
-    };
-    Definitions {
-        project: object.unwrap_or_else(plain),
-        entities: Vec::new(),
-        data_sources: Vec::new(),
-        feature_views: Vec::new(),
-        on_demand_feature_views: Vec::new(),
-        feature_services: Vec::new(),
-    }
 }
 
 /// Where nobody can be asked, consent comes with the command; said before anything is read.

@@ -2,7 +2,6 @@
 
 pub(crate) mod memory;
 mod settings;
-pub(crate) mod size;
 mod workspace;
 
 pub(crate) use settings::{Row, setting_rows};

@@ -2,10 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use backsight_registry::size::parse_size;
 use backsight_retrieval::{FeatureSelection, RetrievalRequest, SpineRequest};
 use clap::{ArgGroup, Args, ValueEnum};
-
-use crate::config::size::parse_size;
 
 /// Arguments of `retrieve`.
 #[derive(Debug, Clone, Args)]
