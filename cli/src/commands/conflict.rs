@@ -2,16 +2,19 @@
 
 use backsight_registry::diff::{Plan, diff, plan_json, plan_text};
 use backsight_registry::model::Catalog;
-use backsight_registry::store::StoreError;
 use serde_json::json;
 
 use crate::commands::Program;
 use crate::errors::Failure;
+use crate::registry_access::NotWritten;
 
-/// What `error` says to the user; a conflict shows both changes since `before`.
-pub(crate) fn explain(error: StoreError, before: &Catalog, own: &Plan, program: &Program) -> Failure {
-    let StoreError::ProjectMoved { now, project, .. } = &error else { return error.into() };
-    let after = now.document.catalog_or_empty(project);
+/// What a refused change says to the user; a conflict shows both changes since `before`.
+pub(crate) fn explain(refused: NotWritten, before: &Catalog, own: &Plan, program: &Program) -> Failure {
+    let (now, failure) = match refused {
+        NotWritten::Moved(now, failure) => (now, failure),
+        NotWritten::Failed(failure) => return failure,
+    };
+    let after = now.catalog_or_empty(&before.project);
     let other = diff(before, &after.as_definitions());
     let terminal = &program.terminal;
     let details = json!({"own_change": plan_json(own), "other_change": plan_json(&other)});
@@ -26,5 +29,5 @@ pub(crate) fn explain(error: StoreError, before: &Catalog, own: &Plan, program: 
         terminal.say(&format!("Your change, which was not written:\n\n{}", shown(own)));
         terminal.say(&format!("The change that was made meanwhile:\n\n{}", shown(&other)));
     }
-    Failure::from(error).with_details(details)
+    failure.with_details(details)
 }

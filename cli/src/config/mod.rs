@@ -1,6 +1,7 @@
 //! Settings: where they come from, which one wins, what they are in the end.
 
 pub(crate) mod memory;
+pub(crate) mod scheduler;
 mod settings;
 mod workspace;
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use backsight_engine::EngineOptions;
 use backsight_registry::ttl::ttl_text;
-use backsight_retrieval::{Finished, Prepared, Preview, ResolvedKey, RetrievalEngine, ScanStats, ViewInput};
-use backsight_storage::Location;
+use backsight_retrieval::{Manifest, Prepared, Preview, ResolvedKey, RetrievalEngine, ScanStats, ViewInput};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use serde_json::{Value, json};
 
@@ -15,21 +14,24 @@ use crate::render::join_report::join_report;
 use crate::render::rows::{rows_json, rows_table};
 use crate::render::table::{Align, Table};
 use crate::render::units::{bytes, count, counted};
+use crate::render::yaml::yaml;
 
 /// The dataset and its report.
-pub(crate) fn finished(finished: &Finished, location: &Location, request_id: &str, program: &Program) {
-    let manifest = &finished.manifest;
+pub(crate) fn dataset(manifest: &Manifest, is_repeated: bool, location: &str, program: &Program) {
     let terminal = &program.terminal;
     if terminal.is_json() {
         terminal.print_json(&json!({
-            "output": location.to_string(),
-            "repeated": finished.repeated,
+            "output": location,
+            "repeated": is_repeated,
             "manifest": serde_json::to_value(manifest).unwrap_or(Value::Null),
         }));
         return;
     }
-    if finished.repeated {
-        terminal.note(&format!("Request `{request_id}` had been answered before; this is its dataset."));
+    if is_repeated {
+        terminal.note(&format!(
+            "Request `{}` had been answered before; this is its dataset.",
+            manifest.request_id
+        ));
     }
     let written = manifest.parts.iter().map(|part| part.bytes).sum();
     let files = counted(manifest.parts.len() as u64, "file", "files");
@@ -60,6 +62,18 @@ pub(crate) fn preview(preview: &Preview, spine_rows: u64, program: &Program) -> 
         terminal.print(&format!("… and {}\n", counted(spine_rows - shown, "more row", "more rows")));
     }
     terminal.print(&format!("\n{}", join_report(&preview.report)));
+    Ok(())
+}
+
+/// How a scheduler would do a retrieval, from its own description.
+pub(crate) fn explanation(json: &str, program: &Program) -> Result<(), Failure> {
+    let value: Value = serde_json::from_str(json)
+        .map_err(|error| Failure::bug(format!("the scheduler's explanation cannot be read: {error}")))?;
+    if program.terminal.is_json() {
+        program.terminal.print_json(&value);
+    } else {
+        program.terminal.print(&yaml(&value));
+    }
     Ok(())
 }
 
