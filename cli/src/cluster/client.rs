@@ -230,7 +230,8 @@ impl Cluster {
                 let url = &self.address.url;
                 let message =
                     format!("the scheduler at `{url}` did not answer within {} s", deadline.as_secs());
-                Err(Trouble::Told(no_answer(&message, &self.address)))
+                // It may be stopped, or its machine cut off: as good as away.
+                Err(Trouble::Lost(no_answer(&message, &self.address)))
             }
         }
     }

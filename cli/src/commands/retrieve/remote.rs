@@ -123,7 +123,8 @@ async fn submit(
 /// The job to its end, or until the user has had enough.
 async fn follow(job: Job, cluster: &Cluster, program: &Program) -> Result<Done, Failure> {
     if has_ended(&job) {
-        return show_result(&job, program);
+        // It had ended before it was asked for.
+        return show_result(&Job { is_repeated: true, ..job }, program);
     }
     let mut drawn = JobProgress::new(&program.terminal);
     // The user is asked here what the first Ctrl-C means.
@@ -135,12 +136,14 @@ async fn follow(job: Job, cluster: &Cluster, program: &Program) -> Result<Done, 
         ended = cluster.watch(&job.id, &mut seen) => Some(ended),
     };
     drawn.finish();
-    let wish = match ended {
-        Some(ended) => return show_result(&ended?, program),
+    let wish = match &ended {
         None if program.terminal.can_ask => ask(program).await,
-        None => Wish::Cancel,
+        _ => Wish::Cancel,
     };
     program.interrupt.hold(false);
+    if let Some(ended) = ended {
+        return show_result(&ended?, program);
+    }
     if wish == Wish::Detach {
         detached(&job, cluster, program);
         return Ok(Done::Done);
