@@ -63,6 +63,13 @@ impl AsofJoinExec {
         &self.spec
     }
 
+    /// Feature rows folded for a partition, by the number of the lookup's outcome column. All of them once the
+    /// partition's stream has ended; none for the naive loop, which does not count.
+    pub fn folded_rows(&self, partition: usize) -> Vec<(usize, u64)> {
+        let counted = slot_fold::folded_rows(&self.metrics.clone_inner(), partition);
+        counted.into_iter().map(|(lookup, rows)| (self.spec.first_outcome + lookup, rows)).collect()
+    }
+
     fn key_columns(&self, input: usize) -> Vec<Arc<dyn PhysicalExpr>> {
         let keys = match input.checked_sub(1) {
             None => &self.spec.spine_keys,

@@ -5,7 +5,9 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, Time};
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet, Time,
+};
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
@@ -14,10 +16,15 @@ use crate::fold::{FoldedLookup, LookupFold};
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
 
+/// The metric that counts the rows of a lookup that were folded, and the label that says which lookup.
+const FOLDED_ROWS: &str = "folded_rows";
+const LOOKUP_LABEL: &str = "lookup";
+
 /// What `explain analyze` shows of a slot fold.
 struct FoldMetrics {
     spine_rows: Count,
-    folded_rows: Count,
+    /// For each lookup.
+    folded_rows: Vec<Count>,
     slots: Gauge,
     memory_bytes: Gauge,
     index_time: Time,
@@ -26,13 +33,17 @@ struct FoldMetrics {
 }
 
 impl FoldMetrics {
-    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize, lookups: usize) -> Self {
+        let folded = |lookup: usize| {
+            let builder = MetricBuilder::new(metrics).with_new_label(LOOKUP_LABEL, lookup.to_string());
+            builder.counter(FOLDED_ROWS, partition)
+        };
         let counter = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
         let gauge = |name: &'static str| MetricBuilder::new(metrics).gauge(name, partition);
         let time = |name: &'static str| MetricBuilder::new(metrics).subset_time(name, partition);
         Self {
             spine_rows: counter("spine_rows"),
-            folded_rows: counter("folded_rows"),
+            folded_rows: (0..lookups).map(folded).collect(),
             slots: gauge("slots"),
             memory_bytes: gauge("memory_bytes"),
             index_time: time("index_time"),
@@ -42,12 +53,24 @@ impl FoldMetrics {
     }
 }
 
+/// Rows folded in a partition so far, by lookup.
+pub(crate) fn folded_rows(metrics: &MetricsSet, partition: usize) -> Vec<(usize, u64)> {
+    let of_partition = metrics.iter().filter(|metric| metric.partition() == Some(partition));
+    of_partition
+        .filter(|metric| metric.value().name() == FOLDED_ROWS)
+        .filter_map(|metric| {
+            let label = metric.labels().iter().find(|label| label.name() == LOOKUP_LABEL)?;
+            Some((label.value().parse().ok()?, metric.value().as_usize() as u64))
+        })
+        .collect()
+}
+
 /// The output of one partition.
 pub(crate) fn stream(
     join: PartitionJoin,
     metrics: &ExecutionPlanMetricsSet,
 ) -> BoxStream<'static, Result<RecordBatch>> {
-    let metrics = FoldMetrics::new(metrics, join.partition());
+    let metrics = FoldMetrics::new(metrics, join.partition(), join.spec.lookups.len());
     futures::stream::once(run(join, metrics)).try_flatten().boxed()
 }
 
@@ -124,7 +147,7 @@ async fn fold_lookup(
     let mut stream = join.lookup(lookup)?;
     while let Some(batch) = stream.try_next().await? {
         let _timer = metrics.fold_time.timer();
-        metrics.folded_rows.add(batch.num_rows());
+        metrics.folded_rows[lookup].add(batch.num_rows());
         fold.push(&batch)?;
         memory.try_resize(before + state + fold.retained_bytes())?;
         // Without room for the copy nothing is wrong yet; it is tried again with the next batch.

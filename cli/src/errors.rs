@@ -150,7 +150,7 @@ impl Failure {
         };
         json!({
             "error": {
-                "code": code_name(self.0.code),
+                "code": self.0.code.name(),
                 "exit_status": self.status(),
                 "message": self.0.message,
                 "causes": self.0.causes,
@@ -166,21 +166,6 @@ impl Failure {
 fn printable(text: &str) -> String {
     let keep = |letter: char| letter == '\n' || !letter.is_control();
     text.chars().map(|letter| if keep(letter) { letter } else { '\u{fffd}' }).collect()
-}
-
-fn code_name(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::Usage => "usage",
-        ErrorCode::Invalid => "invalid",
-        ErrorCode::NotFound => "not_found",
-        ErrorCode::Data => "data",
-        ErrorCode::Unreachable => "unreachable",
-        ErrorCode::AccessDenied => "access_denied",
-        ErrorCode::Cancelled => "cancelled",
-        ErrorCode::Conflict => "conflict",
-        ErrorCode::Limit => "limit",
-        _ => "bug",
-    }
 }
 
 impl From<StorageError> for Failure {

@@ -3,11 +3,19 @@
 mod classified_store;
 mod codecs;
 mod embedded;
+mod gate;
+mod guard;
 mod local_cluster;
 mod options;
 mod session;
+mod stage_engine;
 
 pub use codecs::physical_codec;
 pub use embedded::EmbeddedEngine;
+pub use gate::{Closed, Gate, RunningJobs};
 pub use local_cluster::LocalCluster;
 pub use options::EngineOptions;
+pub use session::{
+    MESSAGE_BYTES_MAX, ballista_config, cluster_runtime, force_ballista, session_state, write_context,
+};
+pub use stage_engine::StageEngine;

@@ -24,10 +24,8 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 
 use crate::codecs::physical_codec;
 use crate::options::EngineOptions;
-use crate::session::{force_settings, runtime, state};
+use crate::session::{MESSAGE_BYTES_MAX, ballista_config, force_ballista, runtime, state};
 
-/// Messages carry whole plans; the default of 16 MiB is too small for wide ones.
-const MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// How often and how long apart the scheduler's port is tried.
 const CONNECT_ATTEMPTS_MAX: u32 = 50;
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -60,7 +58,7 @@ impl LocalCluster {
             .build()
             .map_err(|e| bug(&e))?;
         let runtime = runtime(&stores, &options).map_err(RetrievalError::from_engine)?;
-        let config = force_ballista(options.partitions.get());
+        let config = ballista_config(options.partitions.get());
         let run = Arc::new(Mutex::new(RunContext::default()));
         let started = tokio.spawn(start_services(
             config.clone(),
@@ -83,14 +81,6 @@ impl Drop for LocalCluster {
     }
 }
 
-/// The settings of every Ballista session.
-fn force_ballista(partitions: usize) -> SessionConfig {
-    force_settings(SessionConfig::new_with_ballista(), partitions)
-        .with_ballista_adaptive_query_planner(false)
-        .with_ballista_grpc_client_max_message_size(MESSAGE_BYTES_MAX)
-        .with_ballista_physical_extension_codec(physical_codec())
-}
-
 async fn start_services(
     config: SessionConfig,
     runtime: Arc<RuntimeEnv>,
@@ -109,8 +99,7 @@ async fn start_services(
     let session_runtime = Arc::clone(&runtime);
     // Whatever a client sends, the safe settings are applied last.
     let session_builder = Arc::new(move |config: SessionConfig| {
-        let safe = force_settings(config, partitions).with_ballista_adaptive_query_planner(false);
-        Ok(state(safe, Arc::clone(&session_runtime)))
+        Ok(state(force_ballista(config, partitions), Arc::clone(&session_runtime)))
     });
     let address = ballista_scheduler::standalone::new_standalone_scheduler_with_builder(
         session_builder,

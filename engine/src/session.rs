@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use backsight_asof::AsofPlanner;
+use backsight_retrieval::{StagingLog, WriteContext};
 use backsight_storage::Stores;
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result};
@@ -22,7 +23,10 @@ use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use url::Url;
 
+use ballista_core::extension::SessionConfigExt;
+
 use crate::classified_store::ClassifiedStore;
+use crate::codecs::physical_codec;
 use crate::options::EngineOptions;
 
 /// Consumers named when memory runs out.
@@ -43,6 +47,48 @@ pub(crate) fn force_settings(config: SessionConfig, partitions: usize) -> Sessio
     options.execution.enable_file_stream_work_stealing = false;
     options.execution.parquet.pushdown_filters = false;
     config
+}
+
+/// Messages carry whole plans; the default of 16 MiB is too small for wide ones.
+pub const MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// How often and how long apart an executor tries to fetch a shuffle file: a lost executor is found by that.
+const FETCH_ATTEMPTS_MAX: usize = 3;
+const FETCH_PAUSE_MS: usize = 500;
+
+/// The settings of every Ballista session, whatever a client asks for; see [`force_settings`].
+///
+/// Adaptive planning gives wrong rows in 55.0.
+pub fn force_ballista(config: SessionConfig, partitions: usize) -> SessionConfig {
+    force_settings(config, partitions)
+        .with_ballista_adaptive_query_planner(false)
+        .with_ballista_grpc_client_max_message_size(MESSAGE_BYTES_MAX)
+        .with_ballista_physical_extension_codec(physical_codec())
+}
+
+/// A new Ballista session's configuration.
+pub fn ballista_config(partitions: usize) -> SessionConfig {
+    let config = SessionConfig::new_with_ballista()
+        .set_usize("ballista.client.io_retries_times", FETCH_ATTEMPTS_MAX)
+        .set_usize("ballista.client.io_retry_wait_time_ms", FETCH_PAUSE_MS);
+    force_ballista(config, partitions)
+}
+
+/// What a task writes parts with: a log of its own, counters that nobody reads.
+pub fn write_context(stores: &Stores) -> WriteContext {
+    WriteContext { stores: stores.clone(), log: StagingLog::default(), progress: Arc::default() }
+}
+
+/// A session of a scheduler over its configuration and runtime.
+pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
+    state(config, runtime)
+}
+
+/// The runtime of a service: memory, spill folder and stores, shared by all its sessions.
+///
+/// # Errors
+/// A spill folder that cannot be used.
+pub fn cluster_runtime(stores: &Stores, options: &EngineOptions) -> Result<Arc<RuntimeEnv>> {
+    runtime(stores, options)
 }
 
 /// A runtime with bounded memory and spilling, that reaches objects through `stores`.

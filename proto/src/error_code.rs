@@ -42,6 +42,41 @@ impl ErrorCode {
         }
     }
 
+    /// Every class.
+    const ALL: [Self; 10] = [
+        Self::Bug,
+        Self::Usage,
+        Self::Invalid,
+        Self::NotFound,
+        Self::Data,
+        Self::Unreachable,
+        Self::AccessDenied,
+        Self::Cancelled,
+        Self::Conflict,
+        Self::Limit,
+    ];
+
+    /// Its name in JSON and on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bug => "bug",
+            Self::Usage => "usage",
+            Self::Invalid => "invalid",
+            Self::NotFound => "not_found",
+            Self::Data => "data",
+            Self::Unreachable => "unreachable",
+            Self::AccessDenied => "access_denied",
+            Self::Cancelled => "cancelled",
+            Self::Conflict => "conflict",
+            Self::Limit => "limit",
+        }
+    }
+
+    /// The class of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
     /// Whether the same call may succeed later without a change by the user.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Unreachable)
@@ -68,6 +103,8 @@ mod tests {
         ];
         for (code, status) in table {
             assert_eq!(code.exit_status(), status, "{code:?}");
+            assert_eq!(ErrorCode::from_name(code.name()), Some(code));
         }
+        assert_eq!(table.map(|(code, _)| code), ErrorCode::ALL);
     }
 }

@@ -1,4 +1,4 @@
-//! How far back and forward in time rows can matter: bounds of the spine, and row groups outside them.
+//! How far back and forward in time rows can matter: bounds of the spine, and of each row group.
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
@@ -32,17 +32,8 @@ pub(crate) fn spine_bounds(spine: &ParquetTable, column: &str) -> Option<TimeBou
     bounds
 }
 
-/// Which of a file's row groups can hold a row in `wanted`; groups without statistics can.
-pub(crate) fn groups_in_reach(file: &ParquetFile, column: &str, wanted: Option<TimeBounds>) -> Vec<bool> {
-    let Some(wanted) = wanted else { return vec![true; file.metadata.num_row_groups()] };
-    row_group_bounds(file, column)
-        .into_iter()
-        .map(|group| group.is_none_or(|g| g.least <= wanted.greatest && g.greatest >= wanted.least))
-        .collect()
-}
-
 /// The time bounds of each row group of a timestamp column, `None` where they are not known.
-fn row_group_bounds(file: &ParquetFile, column: &str) -> Vec<Option<TimeBounds>> {
+pub(crate) fn row_group_bounds(file: &ParquetFile, column: &str) -> Vec<Option<TimeBounds>> {
     let groups = file.metadata.row_groups();
     let unknown = vec![None; groups.len()];
     let Ok(field) = file.schema.field_with_name(column) else { return unknown };

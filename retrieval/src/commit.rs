@@ -53,6 +53,9 @@ pub struct OpenRequest<'a> {
     pub now: DateTime<Utc>,
     /// Whether a claimant is known to be gone: a process of this machine that has ended.
     pub is_gone: fn(&Claimant) -> bool,
+    /// Goes on with this request's own work: a claim of the same request is taken over, and what it staged is kept.
+    /// Only who holds the lease of the job may say so.
+    pub resumes: bool,
 }
 
 /// A claimed output.
@@ -89,7 +92,10 @@ impl Output {
         for _ in 0..ROLL_FORWARD_MAX {
             let found = self.look().await?;
             let name = self.location.to_string();
-            match decide(&found, &name, ask.request_id, ask.request, ask.overwrite, ask.now, ask.is_gone) {
+            let is_gone = |claim: &Claim| {
+                (ask.is_gone)(&claim.claimant) || (ask.resumes && claim.request_id == ask.request_id)
+            };
+            match decide(&found, &name, ask.request_id, ask.request, ask.overwrite, ask.now, is_gone) {
                 Decision::Refuse { message, hint } => {
                     return Err(RetrievalError::OutputConflict { message, hint });
                 }
@@ -104,8 +110,10 @@ impl Output {
                 }
                 Decision::Write(replaces) => {
                     let attempt = self.claim(ask, replaces).await?;
-                    // Only now is what lies there nobody's.
-                    self.clear_staging().await;
+                    // Only now is what lies there nobody's, or our own.
+                    if !ask.resumes {
+                        self.clear_staging().await;
+                    }
                     return Ok(Opened::Writing(Box::new(attempt)));
                 }
             }
@@ -338,23 +346,17 @@ impl Attempt {
             return Ok(());
         }
         let output = &self.output;
-        let mut result = Ok(());
-        for (location, staged) in log.entries() {
-            if let Staged::Upload { upload_id, .. } = staged
-                && let Some(store) = output.stores.multipart(&location)?
-                && let Err(error) = store.abort_multipart(&location.path(), &upload_id).await
-            {
-                let error = StorageError::classify(&location, error);
-                if error.code() != ErrorCode::NotFound {
-                    result = Err(error.into());
-                }
-            }
-        }
+        let result = log.discard(&output.stores).await;
         output.clear_staging().await;
         output.stores.delete(&output.own("registry.pb.next")).await?;
         output.stores.delete(&output.own("claim")).await?;
         output.remove_empty_folders().await;
         result
+    }
+
+    /// Whether the intent is written: the dataset will be there whatever happens to this process.
+    pub fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Acquire)
     }
 
     /// The dataset's folder.

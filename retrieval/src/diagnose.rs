@@ -1,5 +1,6 @@
 //! Finds the file and row group behind a decoding failure: the engine's error names neither.
 
+use backsight_proto::ErrorCode;
 use backsight_storage::Stores;
 use futures::StreamExt;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
@@ -14,7 +15,12 @@ impl Prepared {
     ///
     /// Reads the files once more, row group by row group, until the first that fails; only failures pay for it.
     pub async fn explain_failure(&self, stores: &Stores, error: RetrievalError) -> RetrievalError {
-        if !matches!(error, RetrievalError::Data { .. }) {
+        let is_of_data = match &error {
+            RetrievalError::Data { .. } => true,
+            RetrievalError::Remote(failure) => failure.error_code() == ErrorCode::Data,
+            _ => false,
+        };
+        if !is_of_data {
             return error;
         }
         for table in std::iter::once(&self.spine).chain(self.views.iter().map(|view| &view.table)) {

@@ -1,5 +1,6 @@
 //! Why a retrieval failed: the thing, where it is, what would be allowed.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use backsight_proto::ErrorCode;
@@ -7,6 +8,7 @@ use backsight_storage::{Location, StorageError};
 use datafusion::common::DataFusionError;
 
 use crate::resolve::ResolveError;
+use crate::wire_failure::WireFailure;
 
 /// Why a retrieval failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -104,6 +106,12 @@ pub enum RetrievalError {
         /// Which part asked for how much.
         detail: String,
     },
+    /// The disk limit of an executor was reached, or its disk is full.
+    #[error("no room is left on disk: {detail}")]
+    Disk {
+        /// Whose disk, how much.
+        detail: String,
+    },
     /// The accounts of a run do not balance: nothing is committed.
     #[error("the result was not committed, its accounts do not balance: {detail}")]
     Unbalanced {
@@ -113,6 +121,15 @@ pub enum RetrievalError {
     /// The user asked to stop.
     #[error("cancelled")]
     Cancelled,
+    /// The cluster lost a part of the work: an executor, its files, or the way to it.
+    #[error("{message}")]
+    Lost {
+        /// What was lost, and where.
+        message: String,
+    },
+    /// A failure of another process, as it was there.
+    #[error("{}", .0.message)]
+    Remote(Box<WireFailure>),
     /// Our own mistake.
     #[error("{message}")]
     Bug {
@@ -192,8 +209,10 @@ impl RetrievalError {
             Self::KeyTypes(_) | Self::NoInstant { .. } => ErrorCode::Invalid,
             Self::Usage { .. } => ErrorCode::Usage,
             Self::OutputConflict { .. } => ErrorCode::Conflict,
-            Self::Memory { .. } => ErrorCode::Limit,
+            Self::Memory { .. } | Self::Disk { .. } => ErrorCode::Limit,
             Self::Cancelled => ErrorCode::Cancelled,
+            Self::Lost { .. } => ErrorCode::Unreachable,
+            Self::Remote(failure) => failure.error_code(),
             Self::Unbalanced { .. } | Self::Bug { .. } => ErrorCode::Bug,
         }
     }
@@ -211,6 +230,9 @@ impl RetrievalError {
             Self::Memory { .. } => Some(
                 "give it more with `--memory-limit`, or ask for fewer views or spine rows at a time".into(),
             ),
+            Self::Disk { .. } => {
+                Some("give the executors more room, or ask for fewer rows or views at a time".into())
+            }
             Self::SourceChanged { .. } => {
                 Some("run it again once the writer of that file has finished".into())
             }
@@ -219,7 +241,20 @@ impl RetrievalError {
             Self::Unbalanced { .. } | Self::Bug { .. } => {
                 Some("this is a bug in backsight, please report it; nothing was committed".into())
             }
+            Self::Lost { .. } => Some("nothing was committed; run it again".into()),
+            Self::Remote(failure) => failure.hint.clone(),
             Self::Data { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether the same work done again may succeed: what was lost is made anew, accounts that did not balance
+    /// are taken for a loss that nobody reported.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.code().is_retryable(),
+            Self::Lost { .. } | Self::Unbalanced { .. } => true,
+            Self::Remote(failure) => failure.is_retryable,
+            _ => false,
         }
     }
 
@@ -228,6 +263,9 @@ impl RetrievalError {
         if let Some(own) = find_own(&error) {
             return own;
         }
+        if let Some(failure) = WireFailure::find(&error.to_string()) {
+            return Self::Remote(Box::new(failure));
+        }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(detail) => Self::Memory { detail: detail.clone() },
             DataFusionError::ObjectStore(cause) => Self::Data { message: cause.to_string() },
@@ -235,6 +273,11 @@ impl RetrievalError {
                 Self::Data { message: format!("a Parquet file cannot be read: {cause}") }
             }
             DataFusionError::ArrowError(cause, _) => Self::Data { message: cause.to_string() },
+            DataFusionError::IoError(cause)
+                if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                Self::Disk { detail: cause.to_string() }
+            }
             DataFusionError::IoError(cause) => Self::Data { message: cause.to_string() },
             DataFusionError::Execution(message) => Self::Data { message: message.clone() },
             other => Self::Bug { message: other.to_string() },

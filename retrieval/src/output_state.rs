@@ -62,12 +62,12 @@ pub(crate) fn decide(
     request: &RetrievalRequest,
     overwrite: bool,
     now: DateTime<Utc>,
-    is_gone: impl Fn(&Claimant) -> bool,
+    is_gone: impl Fn(&Claim) -> bool,
 ) -> Decision {
     let refuse = |message: String, hint: &str| Decision::Refuse { message, hint: Some(hint.to_owned()) };
     if let Some(claim) = &found.claim
         && now.signed_duration_since(claim.renewed) < CLAIM_DEAD_AFTER
-        && !is_gone(&claim.claimant)
+        && !is_gone(claim)
     {
         return refuse(
             format!(

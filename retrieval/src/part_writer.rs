@@ -3,11 +3,13 @@
 //! It passes no rows on, so it runs inside the join's own tasks, in parallel. Each part's report carries what
 //! the commit checks: rows, bytes, the checksum of the spine rows, the tally of outcomes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use backsight_asof::AsofJoinExec;
 use backsight_storage::{Location, Stores};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
@@ -59,6 +61,9 @@ pub struct PartSpec {
     pub dataset_columns: usize,
     /// Outcome columns.
     pub views: Vec<PlannedViewSpec>,
+    /// Number of the plan's first partition among the parts of the dataset.
+    #[serde(default)]
+    pub part_base: usize,
 }
 
 /// [`PlannedView`] as it travels.
@@ -85,6 +90,19 @@ pub struct PartRecord {
     pub staged: Option<Staged>,
     /// Outcomes of its rows.
     pub tally: Tally,
+    /// Which partition of the plan it is.
+    #[serde(default)]
+    pub partition: usize,
+    /// Feature rows that the joins of its task folded for this partition, by the view's outcome number. A join below an
+    /// exchange is not seen here.
+    #[serde(default)]
+    pub folded: BTreeMap<usize, u64>,
+}
+
+impl PartRecord {
+    pub(crate) fn empty(name: String, partition: usize, tally: Tally) -> Self {
+        Self { name, rows: 0, bytes: 0, checksum: 0, staged: None, tally, partition, folded: BTreeMap::new() }
+    }
 }
 
 /// The physical operator.
@@ -92,6 +110,8 @@ pub struct PartRecord {
 pub struct PartWriteExec {
     input: Arc<dyn ExecutionPlan>,
     spec: Arc<PartSpec>,
+    /// The plan-wide number of each partition, where a task holds a slice of them.
+    partitions: Option<Arc<[usize]>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -106,7 +126,14 @@ impl PartWriteExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self { input, spec, properties: Arc::new(properties) }
+        Self { input, spec, partitions: None, properties: Arc::new(properties) }
+    }
+
+    /// The same for a task that runs a slice of the plan: `partitions` are the plan-wide numbers of its partitions.
+    #[must_use]
+    pub fn with_partitions(&self, partitions: Vec<usize>) -> Self {
+        let plain = Self::new(Arc::clone(&self.input), Arc::clone(&self.spec));
+        Self { partitions: Some(partitions.into()), ..plain }
     }
 
     /// What is written.
@@ -151,7 +178,10 @@ impl ExecutionPlan for PartWriteExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, Arc::clone(&self.spec)))),
+            Ok([input]) => {
+                let plain = Self::new(input, Arc::clone(&self.spec));
+                Ok(Arc::new(Self { partitions: self.partitions.clone(), ..plain }))
+            }
             Err(_) => Err(DataFusionError::Internal("PartWriteExec has one input".into())),
         }
     }
@@ -168,10 +198,18 @@ impl ExecutionPlan for PartWriteExec {
             return Err(DataFusionError::Internal("this process was not set up to write datasets".into()));
         };
         let input = self.input.execute(partition, context)?;
+        let number = match &self.partitions {
+            None => partition,
+            Some(numbers) => *numbers.get(partition).ok_or_else(|| {
+                DataFusionError::Internal(format!("partition {partition} of a task has no plan-wide number"))
+            })?,
+        };
+        let joins = Arc::clone(&self.input);
         let (spec, schema) = (Arc::clone(&self.spec), self.schema());
         let output = Arc::clone(&schema);
         let stream = futures::stream::once(async move {
-            let record = write_part(input, &spec, &write, partition).await?;
+            let mut record = write_part(input, &spec, &write, number).await?;
+            record.folded = folded_rows(joins.as_ref(), partition);
             let json = serde_json::to_string(&record)
                 .map_err(|e| RetrievalError::Bug { message: format!("a part cannot be reported: {e}") })?;
             let column: ArrayRef = Arc::new(StringArray::from(vec![json]));
@@ -179,6 +217,22 @@ impl ExecutionPlan for PartWriteExec {
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
+}
+
+/// What the joins below have folded for a partition that has run to its end.
+fn folded_rows(plan: &dyn ExecutionPlan, partition: usize) -> BTreeMap<usize, u64> {
+    let mut folded = BTreeMap::new();
+    // Below an exchange partitions have other numbers, and may not have ended.
+    if plan.name().contains("Repartition") || plan.name().contains("Coalesce") {
+        return folded;
+    }
+    if let Some(join) = plan.downcast_ref::<AsofJoinExec>() {
+        folded.extend(join.folded_rows(partition));
+    }
+    for child in plan.children() {
+        folded.extend(folded_rows(child.as_ref(), partition));
+    }
+    folded
 }
 
 /// Reads the reports of finished parts.
@@ -232,15 +286,14 @@ async fn write_part(
         .views
         .iter()
         .map(|view| PlannedView {
-            label: String::new(),
-            view: String::new(),
             features: view.features.clone(),
             outcome: view.outcome,
+            ..PlannedView::default()
         })
         .collect();
-    let name = format!("part-{partition:05}-{}.parquet", uuid::Uuid::new_v4().simple());
-    let mut record =
-        PartRecord { name, rows: 0, bytes: 0, checksum: 0, staged: None, tally: Tally::new(&views) };
+    let part = spec.part_base + partition;
+    let name = format!("part-{part:05}-{}.parquet", uuid::Uuid::new_v4().simple());
+    let mut record = PartRecord::empty(name, partition, Tally::new(&views));
     let mut writer: Option<AsyncArrowWriter<PartSink>> = None;
     while let Some(batch) = input.try_next().await.map_err(RetrievalError::from_engine)? {
         if batch.num_rows() == 0 {

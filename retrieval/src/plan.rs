@@ -12,8 +12,8 @@ use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
-use crate::bounds::TimeBounds;
 use crate::error::{KeyMismatch, RetrievalError};
+use crate::footers::Footers;
 use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
 use crate::key_types::{common_key_type, is_float};
 use crate::parquet_table::ParquetTable;
@@ -21,6 +21,7 @@ use crate::profile::SpineProfile;
 use crate::resolve::{ResolvedView, check_output_names};
 use crate::row_id::ROW_ID;
 use crate::scan::{ScanStats, TableScan};
+use crate::shards::{Reach, ShardSpec};
 
 /// Prefix of columns that are ours: a spine that has such a column is refused.
 const OWN_PREFIX: &str = "__backsight_";
@@ -49,6 +50,8 @@ pub struct PlanInput {
     pub created_cut: bool,
     /// Which algorithm joins.
     pub form: JoinForm,
+    /// What the footers say.
+    pub(crate) footers: Arc<Footers>,
 }
 
 /// A planned retrieval: the plan's output is the dataset's columns followed by the bookkeeping columns.
@@ -69,7 +72,7 @@ pub struct RetrievalPlan {
 }
 
 /// A view in the plan's output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlannedView {
     /// Alias or name.
     pub label: String,
@@ -79,13 +82,21 @@ pub struct PlannedView {
     pub features: Vec<usize>,
     /// Position of the outcome column; the age follows it.
     pub outcome: usize,
+    /// Number of the lookup among all lookups of the plan.
+    pub lookup: usize,
+    /// Whether it is joined by keys; else every partition folds all of its rows.
+    pub is_keyed: bool,
+    /// Whether its join is the last, in whose tasks the parts are written.
+    pub is_last: bool,
+    /// Rows that its scan produces.
+    pub rows_scanned: u64,
 }
 
-/// Plans a retrieval.
+/// Plans a retrieval, or one shard of it.
 ///
 /// # Errors
 /// Columns that are missing or of types that cannot take their role, equal output names.
-pub fn plan(input: &PlanInput) -> Result<RetrievalPlan, RetrievalError> {
+pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPlan, RetrievalError> {
     let spine_names: Vec<String> = input.spine.schema.fields().iter().map(|f| f.name().clone()).collect();
     check_output_names(&input.views.iter().map(|v| v.resolved.clone()).collect::<Vec<_>>(), &spine_names)?;
     if let Some(own) = spine_names.iter().find(|name| name.starts_with(OWN_PREFIX)) {
@@ -95,20 +106,28 @@ pub fn plan(input: &PlanInput) -> Result<RetrievalPlan, RetrievalError> {
         });
     }
     let sets = key_sets(input);
-    let mut spine = SpinePlan::new(input, &sets)?;
-    let bounds = input.profile.bounds();
+    let mut spine = SpinePlan::new(input, &sets, shard)?;
+    let mut reach = input.footers.reach(shard);
+    // Where footers do not say, the profile has read the column.
+    reach.time = reach.time.or(input.profile.bounds());
     let mut scans = vec![("spine".to_owned(), spine.stats)];
     let mut view_scans = BTreeMap::new();
     let mut plan = spine.logical.clone();
-    let mut outcomes = BTreeMap::new();
+    let mut folds = BTreeMap::new();
     let mut first_outcome = 0;
     for (number, set) in sets.iter().enumerate() {
         let mut inputs = vec![plan];
         let mut lookups = Vec::new();
         for &view in &set.views {
-            let lookup = lookup(input, &input.views[view], set, &spine.key_types[number], bounds)?;
+            let lookup = lookup(input, view, set, &spine.key_types[number], &reach)?;
+            let fold = Fold {
+                lookup: first_outcome + lookups.len(),
+                is_keyed: !set.columns.is_empty(),
+                is_last: number + 1 == sets.len(),
+                rows_scanned: lookup.stats.rows,
+            };
             view_scans.insert(view, (input.views[view].resolved.label.clone(), lookup.stats));
-            outcomes.insert(view, first_outcome + lookups.len());
+            folds.insert(view, fold);
             inputs.push(lookup.logical);
             lookups.push(lookup.spec);
         }
@@ -126,7 +145,16 @@ pub fn plan(input: &PlanInput) -> Result<RetrievalPlan, RetrievalError> {
     scans.extend(view_scans.into_values());
     let mut notes = std::mem::take(&mut spine.notes);
     notes.extend(input.views.iter().flat_map(view_notes));
-    arrange(input, plan, &spine, &outcomes, scans, notes)
+    arrange(input, plan, &spine, &folds, scans, notes)
+}
+
+/// Where and how a view's rows are folded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fold {
+    lookup: usize,
+    is_keyed: bool,
+    is_last: bool,
+    rows_scanned: u64,
 }
 
 /// Views that are joined together: equal spine columns as keys.
@@ -167,9 +195,9 @@ struct SpinePlan {
 }
 
 impl SpinePlan {
-    fn new(input: &PlanInput, sets: &[KeySet]) -> Result<Self, RetrievalError> {
+    fn new(input: &PlanInput, sets: &[KeySet], shard: Option<&ShardSpec>) -> Result<Self, RetrievalError> {
         let table = &input.spine;
-        let scan = TableScan::spine(Arc::clone(table));
+        let scan = TableScan::spine(Arc::clone(table), shard);
         let stats = scan.stats;
         let builder = LogicalPlanBuilder::scan("spine", provider_as_source(Arc::new(scan)), None)
             .map_err(RetrievalError::from_engine)?;
@@ -274,11 +302,12 @@ struct PlannedLookup {
 /// One view's side of a join: keys, event time, created time, then all declared features in name order.
 fn lookup(
     input: &PlanInput,
-    view: &ViewInput,
+    number: usize,
     set: &KeySet,
     key_types: &[DataType],
-    spine: Option<TimeBounds>,
+    reach: &Reach,
 ) -> Result<PlannedLookup, RetrievalError> {
+    let view = &input.views[number];
     let definition = &view.resolved.view;
     let role = format!("{} `{}`", view.table.role, view.table.location);
     let tags = Some(&definition.source.tags);
@@ -338,11 +367,9 @@ fn lookup(
         })
         .collect();
 
-    let reach = spine.map(|bounds| TimeBounds {
-        least: definition.ttl.map_or(i128::MIN, |ttl: Ttl| bounds.least - ttl.nanos()),
-        greatest: bounds.greatest,
-    });
-    let scan = TableScan::source(Arc::clone(&view.table), &time_column, reach);
+    let groups = &input.footers.sources[number];
+    let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
+    let scan = TableScan::source(Arc::clone(&view.table), &keep);
     let stats = scan.stats;
     let logical = LogicalPlanBuilder::scan("view", provider_as_source(Arc::new(scan)), None)
         .and_then(|builder| builder.project(columns))
@@ -366,7 +393,7 @@ fn arrange(
     input: &PlanInput,
     joined: LogicalPlan,
     spine: &SpinePlan,
-    outcomes: &BTreeMap<usize, usize>,
+    folds: &BTreeMap<usize, Fold>,
     scans: Vec<(String, ScanStats)>,
     notes: Vec<String>,
 ) -> Result<RetrievalPlan, RetrievalError> {
@@ -385,15 +412,19 @@ fn arrange(
     columns.push(Expr::Column(Column::new_unqualified(ROW_ID)));
     let mut views = Vec::new();
     for (number, (view, features)) in input.views.iter().zip(feature_positions).enumerate() {
-        let outcome = outcomes.get(&number).copied().unwrap_or_default();
+        let fold = folds.get(&number).copied().unwrap_or_default();
         views.push(PlannedView {
             label: view.resolved.label.clone(),
             view: view.resolved.view.name.clone(),
             features,
             outcome: columns.len(),
+            lookup: fold.lookup,
+            is_keyed: fold.is_keyed,
+            is_last: fold.is_last,
+            rows_scanned: fold.rows_scanned,
         });
-        columns.push(Expr::Column(Column::new_unqualified(outcome_column(outcome))));
-        columns.push(Expr::Column(Column::new_unqualified(age_column(outcome))));
+        columns.push(Expr::Column(Column::new_unqualified(outcome_column(fold.lookup))));
+        columns.push(Expr::Column(Column::new_unqualified(age_column(fold.lookup))));
     }
     let logical = LogicalPlanBuilder::from(joined)
         .project(columns)

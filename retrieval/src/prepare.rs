@@ -10,12 +10,14 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use crate::error::RetrievalError;
+use crate::footers::Footers;
 use crate::manifest::ManifestSource;
 use crate::parquet_table::ParquetTable;
 use crate::plan::{PlanInput, RetrievalPlan, ViewInput, plan};
 use crate::profile::{SpineProfile, profile};
 use crate::request::RetrievalRequest;
 use crate::resolve::{ResolvedView, resolve};
+use crate::shards::{Cutting, ShardLimits, cut};
 
 /// Sources opened at the same time; each reads its footers in parallel, too.
 const SOURCES_AT_ONCE: usize = 4;
@@ -31,8 +33,10 @@ pub struct Prepared {
     pub profile: SpineProfile,
     /// The views in output order.
     pub views: Vec<ViewInput>,
-    /// The plan.
+    /// The plan of the whole.
     pub plan: RetrievalPlan,
+    /// What plans are made from.
+    pub(crate) input: PlanInput,
 }
 
 /// Where relative paths of a retrieval start.
@@ -64,6 +68,7 @@ pub async fn prepare(
             .try_collect()
             .await?;
     let profile = profile(stores, &spine, request.spine.timestamp_column.as_deref()).await?;
+    let footers = Arc::new(Footers::read(&spine, &views, request.spine.timestamp_column.as_deref())?);
     let input = PlanInput {
         spine: Arc::clone(&spine),
         profile,
@@ -71,12 +76,13 @@ pub async fn prepare(
         views,
         created_cut: request.filter_by_created_timestamp,
         form,
+        footers,
     };
-    let mut plan = plan(&input)?;
+    let mut plan = plan(&input, None)?;
     if spine.rows() == 0 {
         plan.notes.push("the spine has 0 rows: so has the dataset".to_owned());
     }
-    Ok(Prepared { request: request.clone(), spine, profile, views: input.views, plan })
+    Ok(Prepared { request: request.clone(), spine, profile, views: input.views.clone(), plan, input })
 }
 
 async fn open_view(
@@ -116,15 +122,20 @@ impl Prepared {
         sources
     }
 
+    /// Cuts it into shards.
+    pub fn cut(&self, limits: &ShardLimits) -> Cutting {
+        let footers = &self.input.footers;
+        cut(&footers.spine, &footers.sources, &footers.columns, limits)
+    }
+
     /// Identifies the spine's files as they were read.
     pub fn spine_hash(&self) -> String {
-        let mut hash = Sha256::new();
-        for file in &self.spine.files {
-            let entry = &file.entry;
-            let etag = entry.etag.as_deref().unwrap_or("");
-            hash.update(format!("{}\0{}\0{etag}\0{}\n", entry.location, entry.size, file.rows()));
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        files_hash(std::iter::once(self.spine.as_ref()))
+    }
+
+    /// Identifies every file that is read: what was made from other files is not the same retrieval.
+    pub fn files_hash(&self) -> String {
+        files_hash(std::iter::once(self.spine.as_ref()).chain(self.views.iter().map(|v| v.table.as_ref())))
     }
 
     /// Looks at every file again: a change while reading would make rows that never existed together.
@@ -150,6 +161,16 @@ impl Prepared {
         stream::iter(checks).buffered(16).try_collect::<Vec<()>>().await?;
         Ok(())
     }
+}
+
+fn files_hash<'a>(tables: impl Iterator<Item = &'a ParquetTable>) -> String {
+    let mut hash = Sha256::new();
+    for file in tables.flat_map(|table| &table.files) {
+        let entry = &file.entry;
+        let etag = entry.etag.as_deref().unwrap_or("");
+        hash.update(format!("{}\0{}\0{etag}\0{}\n", entry.location, entry.size, file.rows()));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn change(before: &FileEntry, after: Option<&FileEntry>) -> Option<String> {

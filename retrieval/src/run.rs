@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use backsight_storage::Stores;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use datafusion::physical_plan::ExecutionPlan;
-use futures::TryStreamExt;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
@@ -18,13 +15,11 @@ use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
 use crate::output_state::Claimant;
-use crate::part_writer::{
-    PartRecord, PartSpec, PartWriteExec, PlannedViewSpec, dataset_schema, mix, part_records,
-    writer_properties,
-};
+use crate::part_writer::{PartRecord, dataset_schema, writer_properties};
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
-use crate::staging::{PartSink, from_parquet};
+use crate::shard_run::{ShardParts, ShardRun, write_shard};
+use crate::staging::{PartSink, StagingLog, from_parquet};
 
 /// How often a claim is renewed: several times before others may take it for dead.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
@@ -81,20 +76,33 @@ pub async fn run(
         attempt: &options.attempt,
         now: started,
         is_gone: options.is_gone,
+        resumes: false,
     };
     let attempt = match options.output.open(&ask).await? {
         Opened::Committed(manifest) => return Ok(Finished { manifest: *manifest, repeated: true }),
         Opened::Writing(attempt) => attempt,
     };
+    let whole =
+        ShardRun { prepared, shard: None, output: attempt.output().location(), attempt: attempt.name() };
     let result = tokio::select! {
         biased;
         () = cancelled => Err(RetrievalError::Cancelled),
         lost = keep_claim(&attempt, options.now) => Err(lost),
-        written = write_parts(prepared, engine, options, context, &attempt) => written,
+        written = write_shard(&whole, engine, context) => written,
     };
     // From here on the work is short and must not be torn: a cancellation now comes too late.
     let result = match result {
-        Ok(written) => commit(prepared, engine, options, &attempt, written, started).await,
+        Ok(parts) => {
+            let dataset = DatasetCommit {
+                prepared,
+                engine: engine.name(),
+                request_id: &options.request_id,
+                registry: &options.registry,
+                started,
+                now: options.now,
+            };
+            commit_dataset(&dataset, options.stores, &attempt, vec![parts], &context.log).await
+        }
         Err(error) => Err(error),
     };
     if result.is_err() {
@@ -105,7 +113,7 @@ pub async fn run(
 }
 
 /// Renews the claim for ever; returns when it is lost.
-async fn keep_claim(attempt: &Attempt, now: fn() -> DateTime<Utc>) -> RetrievalError {
+pub async fn keep_claim(attempt: &Attempt, now: fn() -> DateTime<Utc>) -> RetrievalError {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         // Unreachable for a moment is no loss: the claim lives for several renewals.
@@ -115,133 +123,99 @@ async fn keep_claim(attempt: &Attempt, now: fn() -> DateTime<Utc>) -> RetrievalE
     }
 }
 
-/// Parts that are staged and balanced.
-struct Written {
-    parts: Vec<PartRecord>,
-    tally: Tally,
-    schema: Arc<Schema>,
+/// What a dataset is committed with, besides its parts.
+#[derive(Debug, Clone, Copy)]
+pub struct DatasetCommit<'a> {
+    /// The retrieval.
+    pub prepared: &'a Prepared,
+    /// The engine's name.
+    pub engine: &'a str,
+    /// Identifies the request.
+    pub request_id: &'a str,
+    /// The registry's state: version id and bytes.
+    pub registry: &'a (Option<String>, Bytes),
+    /// When the work began.
+    pub started: DateTime<Utc>,
+    /// The clock.
+    pub now: fn() -> DateTime<Utc>,
 }
 
-async fn write_parts(
-    prepared: &Prepared,
-    engine: &dyn RetrievalEngine,
-    options: &RunOptions<'_>,
-    context: &RunContext,
+/// Commits the parts of all shards, which have balanced one by one, as one dataset.
+///
+/// # Errors
+/// Sources that changed, a lost claim, another commit, storage faults. Once [`Attempt::is_durable`] the dataset will
+/// be there: repeat the commit, or open the output again.
+pub async fn commit_dataset(
+    dataset: &DatasetCommit<'_>,
+    stores: &Stores,
     attempt: &Attempt,
-) -> Result<Written, RetrievalError> {
+    shards: Vec<ShardParts>,
+    log: &StagingLog,
+) -> Result<Manifest, RetrievalError> {
+    let prepared = dataset.prepared;
     let plan = &prepared.plan;
-    let joined = engine.plan(&plan.logical).await?;
-    let schema = dataset_schema(joined.schema().as_ref(), plan.dataset_columns);
-    let location = attempt.output().location();
-    let spec = PartSpec {
-        store_url: location.store_url().to_string(),
-        path: location.path().to_string(),
-        attempt: attempt.name().to_owned(),
-        dataset_columns: plan.dataset_columns,
-        views: plan
-            .views
-            .iter()
-            .map(|view| PlannedViewSpec { features: view.features.clone(), outcome: view.outcome })
-            .collect(),
-    };
-    let writer: Arc<dyn ExecutionPlan> = Arc::new(PartWriteExec::new(joined, Arc::new(spec)));
-    let stream = engine.execute(writer, context).await?;
-    let reports: Vec<RecordBatch> = stream.try_collect().await.map_err(RetrievalError::from_engine)?;
-    let records = part_records(&reports)?;
-    let tally = check_accounts(prepared, &records)?;
-    let mut parts: Vec<PartRecord> = records.into_iter().filter(|record| record.staged.is_some()).collect();
-    if parts.is_empty() {
-        parts.push(write_empty(options, context, attempt, &schema).await?);
+    let rows: u64 = shards.iter().map(ShardParts::rows).sum();
+    if rows != prepared.spine.rows() {
+        let detail = format!("the spine has {} rows, all shards have {rows}", prepared.spine.rows());
+        return Err(RetrievalError::Unbalanced { detail });
     }
-    parts.sort_by(|a, b| a.name.cmp(&b.name));
-    prepared.check_unchanged(options.stores).await?;
-    Ok(Written { parts, tally, schema })
-}
-
-/// Every spine row exactly once, by number and by checksum; every row with exactly one outcome a view.
-fn check_accounts(prepared: &Prepared, records: &[PartRecord]) -> Result<Tally, RetrievalError> {
-    let unbalanced = |detail: String| Err(RetrievalError::Unbalanced { detail });
-    let expected_rows = prepared.spine.rows();
-    let rows: u64 = records.iter().map(|record| record.rows).sum();
-    if rows != expected_rows {
-        return unbalanced(format!("the spine has {expected_rows} rows, the parts have {rows}"));
-    }
-    let expected = (0..expected_rows).fold(0_u64, |sum, id| sum.wrapping_add(mix(id)));
-    let checksum = records.iter().fold(0_u64, |sum, record| sum.wrapping_add(record.checksum));
-    if checksum != expected {
-        return unbalanced(format!("the spine's checksum is {expected:016x}, the parts' is {checksum:016x}"));
-    }
-    let mut tally = Tally::new(&prepared.plan.views);
-    for record in records {
+    let mut tally = Tally::new(&plan.views);
+    for record in shards.iter().flat_map(|shard| &shard.records) {
         tally.merge(&record.tally);
     }
-    for (view, counts) in prepared.plan.views.iter().zip(&tally.views) {
-        let outcomes: u64 = counts.outcomes.iter().sum();
-        if outcomes != expected_rows {
-            return unbalanced(format!("view `{}` answered {outcomes} of {expected_rows} rows", view.label));
-        }
+    let schema = dataset_schema(plan.logical.schema().as_arrow(), plan.dataset_columns);
+    let mut parts: Vec<PartRecord> = shards.into_iter().flat_map(|shard| shard.records).collect();
+    parts.retain(|record| record.staged.is_some());
+    if parts.is_empty() {
+        parts.push(write_empty(stores, log, attempt, &schema).await?);
     }
-    Ok(tally)
+    parts.sort_by(|a, b| a.name.cmp(&b.name));
+    prepared.check_unchanged(stores).await?;
+    let finished = (dataset.now)();
+    let parts = ShardParts { records: parts };
+    let manifest = manifest(dataset, &schema, &parts, &tally, finished);
+    let staged = parts.staged().collect();
+    attempt.commit(manifest.clone(), staged, dataset.registry.1.clone(), finished).await?;
+    Ok(manifest)
 }
 
 /// A dataset without rows still has its columns.
 async fn write_empty(
-    options: &RunOptions<'_>,
-    context: &RunContext,
+    stores: &Stores,
+    log: &StagingLog,
     attempt: &Attempt,
     schema: &Arc<Schema>,
 ) -> Result<PartRecord, RetrievalError> {
     let name = format!("part-00000-{}.parquet", attempt.name());
-    let sink =
-        PartSink::create(options.stores, &context.log, attempt.output().location(), attempt.name(), &name)
-            .await?;
+    let output = attempt.output().location();
+    let sink = PartSink::create(stores, log, output, attempt.name(), &name).await?;
     let properties = ArrowWriterOptions::new().with_properties(writer_properties());
     let mut writer =
         AsyncArrowWriter::try_new_with_options(sink, Arc::clone(schema), properties).map_err(from_parquet)?;
     writer.finish().await.map_err(from_parquet)?;
     let (staged, bytes) = writer.into_inner().finish().await?;
-    Ok(PartRecord { name, rows: 0, bytes, checksum: 0, staged: Some(staged), tally: Tally::default() })
-}
-
-async fn commit(
-    prepared: &Prepared,
-    engine: &dyn RetrievalEngine,
-    options: &RunOptions<'_>,
-    attempt: &Attempt,
-    written: Written,
-    started: DateTime<Utc>,
-) -> Result<Manifest, RetrievalError> {
-    let finished = (options.now)();
-    let staged = written
-        .parts
-        .iter()
-        .filter_map(|part| part.staged.clone().map(|staged| (part.name.clone(), staged)))
-        .collect();
-    let manifest = manifest(prepared, engine, options, &written, started, finished);
-    attempt.commit(manifest.clone(), staged, options.registry.1.clone(), finished).await?;
-    Ok(manifest)
+    Ok(PartRecord { bytes, staged: Some(staged), ..PartRecord::empty(name, 0, Tally::default()) })
 }
 
 fn manifest(
-    prepared: &Prepared,
-    engine: &dyn RetrievalEngine,
-    options: &RunOptions<'_>,
-    written: &Written,
-    started: DateTime<Utc>,
+    dataset: &DatasetCommit<'_>,
+    schema: &Schema,
+    parts: &ShardParts,
+    tally: &Tally,
     finished: DateTime<Utc>,
 ) -> Manifest {
+    let prepared = dataset.prepared;
     let plan = &prepared.plan;
-    let columns: Vec<String> = written.schema.fields().iter().map(|field| field.name().clone()).collect();
+    let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let rows = prepared.spine.rows();
-    let elapsed = finished.signed_duration_since(started).num_milliseconds();
+    let elapsed = finished.signed_duration_since(dataset.started).num_milliseconds();
     Manifest {
         format: MANIFEST_FORMAT,
-        request_id: options.request_id.clone(),
+        request_id: dataset.request_id.to_owned(),
         request: prepared.request.clone(),
         project: prepared.request.project.clone(),
-        registry_version: options.registry.0.clone(),
-        schema: written
-            .schema
+        registry_version: dataset.registry.0.clone(),
+        schema: schema
             .fields()
             .iter()
             .enumerate()
@@ -251,8 +225,8 @@ fn manifest(
                 origin: origin(prepared, position),
             })
             .collect(),
-        parts: written
-            .parts
+        parts: parts
+            .records
             .iter()
             .map(|part| ManifestPart {
                 path: part.name.clone(),
@@ -266,11 +240,11 @@ fn manifest(
         spine_hash: prepared.spine_hash(),
         engine: ManifestEngine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: engine.name().to_owned(),
-            form: engine.form().name().to_owned(),
+            engine: dataset.engine.to_owned(),
+            form: prepared.input.form.name().to_owned(),
         },
-        report: JoinReport::new(rows, &written.tally, &plan.views, &columns, plan.notes.clone()),
-        started: started.to_rfc3339_opts(SecondsFormat::Millis, true),
+        report: JoinReport::new(rows, tally, &plan.views, &columns, plan.notes.clone()),
+        started: dataset.started.to_rfc3339_opts(SecondsFormat::Millis, true),
         finished: finished.to_rfc3339_opts(SecondsFormat::Millis, true),
         elapsed_seconds: format!("{}.{:03}", elapsed / 1000, elapsed % 1000),
     }

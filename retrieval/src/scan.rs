@@ -15,10 +15,11 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
+use serde::{Deserialize, Serialize};
 
-use crate::bounds::{TimeBounds, groups_in_reach};
 use crate::parquet_table::{ParquetFile, ParquetTable};
 use crate::row_id::{ROW_ID, RowIdExec};
+use crate::shards::ShardSpec;
 
 /// A unit of reading: one row group, or a run of row groups of one file.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ pub(crate) struct TableScan {
 }
 
 /// What a scan reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanStats {
     /// Files with something to read, of all files.
     pub files: usize,
@@ -61,14 +62,14 @@ pub struct ScanStats {
 }
 
 impl TableScan {
-    /// A scan of a whole spine, with the row id as last column.
-    pub(crate) fn spine(table: Arc<ParquetTable>) -> Self {
+    /// A scan of a spine, or of a shard of it, with the row id as last column.
+    pub(crate) fn spine(table: Arc<ParquetTable>, shard: Option<&ShardSpec>) -> Self {
         let mut units = Vec::new();
         let mut base_row = 0;
         for (file, parquet) in table.files.iter().enumerate() {
             for (group, metadata) in parquet.metadata.row_groups().iter().enumerate() {
                 let rows = unsigned(metadata.num_rows());
-                if rows > 0 {
+                if rows > 0 && shard.is_none_or(|shard| shard.holds(file, group)) {
                     let bytes = unsigned(metadata.compressed_size());
                     units.push(Unit { file, first_group: group, end_group: group + 1, bytes, base_row });
                 }
@@ -82,13 +83,14 @@ impl TableScan {
         Self { table, units, schema, is_spine: true, stats }
     }
 
-    /// A scan of the row groups of a source that can hold a row in `reach` of `time_column`.
-    pub(crate) fn source(table: Arc<ParquetTable>, time_column: &str, reach: Option<TimeBounds>) -> Self {
+    /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order.
+    pub(crate) fn source(table: Arc<ParquetTable>, keep: &[bool]) -> Self {
         let mut units: Vec<Unit> = Vec::new();
+        let mut kept = keep.iter();
         for (file, parquet) in table.files.iter().enumerate() {
-            for (group, keep) in groups_in_reach(parquet, time_column, reach).into_iter().enumerate() {
-                let metadata = parquet.metadata.row_group(group);
-                if keep && metadata.num_rows() > 0 {
+            for (group, metadata) in parquet.metadata.row_groups().iter().enumerate() {
+                // One that was not asked about is read.
+                if kept.next().is_none_or(|keep| *keep) && metadata.num_rows() > 0 {
                     let bytes = unsigned(metadata.compressed_size());
                     units.push(Unit { file, first_group: group, end_group: group + 1, bytes, base_row: 0 });
                 }

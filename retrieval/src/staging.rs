@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use backsight_proto::ErrorCode;
 use backsight_storage::{Location, StorageError, Stores};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -48,13 +49,49 @@ pub enum Staged {
 pub struct StagingLog(Arc<Mutex<Vec<(Location, Staged)>>>);
 
 impl StagingLog {
-    fn record(&self, location: Location, staged: Staged) {
+    pub(crate) fn record(&self, location: Location, staged: Staged) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((location, staged));
     }
 
     /// What was started, in order.
     pub fn entries(&self) -> Vec<(Location, Staged)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Aborts the uploads and removes the files of everything that was started: it belongs to nobody any more.
+    ///
+    /// # Errors
+    /// The first storage fault; what could be removed is removed all the same.
+    pub async fn discard(&self, stores: &Stores) -> Result<(), RetrievalError> {
+        let started = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut result = Ok(());
+        for (part, staged) in started {
+            if let Err(error) = discard(stores, &part, &staged).await {
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+}
+
+/// Aborts an upload or removes a staged file; one that is not there any more is no failure.
+pub(crate) async fn discard(stores: &Stores, part: &Location, staged: &Staged) -> Result<(), RetrievalError> {
+    let gone = |error: StorageError| match error.code() {
+        ErrorCode::NotFound => Ok(()),
+        _ => Err(error.into()),
+    };
+    match staged {
+        Staged::File { path } => {
+            let Some(folder) = part.parent() else { return Ok(()) };
+            let path = local_path(&folder.join(path))?;
+            let removed = tokio::fs::remove_file(&path).await;
+            removed.or_else(|error| gone(StorageError::classify_io(part, &error)))
+        }
+        Staged::Upload { upload_id, .. } => {
+            let Some(store) = stores.multipart(part)? else { return Ok(()) };
+            let aborted = store.abort_multipart(&part.path(), upload_id).await;
+            aborted.or_else(|error| gone(StorageError::classify(part, error)))
+        }
     }
 }
 

@@ -88,7 +88,7 @@ pub fn failure_of(error: &StoreError) -> Failure {
     }
     let code = error.code();
     Failure {
-        code: name(code).to_owned(),
+        code: code.name().to_owned(),
         message,
         causes,
         hint: error.hint().unwrap_or_default(),
@@ -143,26 +143,11 @@ fn state(
 /// A request that no client of ours sends.
 fn refused(message: String) -> Failure {
     Failure {
-        code: name(ErrorCode::Usage).to_owned(),
+        code: ErrorCode::Usage.name().to_owned(),
         message,
         causes: Vec::new(),
         hint: "client and scheduler may be of different versions".to_owned(),
         is_retryable: false,
-    }
-}
-
-fn name(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::Usage => "usage",
-        ErrorCode::Invalid => "invalid",
-        ErrorCode::NotFound => "not_found",
-        ErrorCode::Data => "data",
-        ErrorCode::Unreachable => "unreachable",
-        ErrorCode::AccessDenied => "access_denied",
-        ErrorCode::Cancelled => "cancelled",
-        ErrorCode::Conflict => "conflict",
-        ErrorCode::Limit => "limit",
-        _ => "bug",
     }
 }
 

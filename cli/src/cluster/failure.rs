@@ -96,7 +96,7 @@ fn not_understood(status: &Status, address: &SchedulerAddress) -> Failure {
 /// A failure that travelled.
 pub(crate) fn of_wire(failure: WireFailure) -> Failure {
     let WireFailure { code, message, causes, hint, is_retryable: _ } = failure;
-    match code_of(&code) {
+    match ErrorCode::from_name(&code) {
         Some(code) => {
             let failure = Failure::new(code, message).with_causes(causes);
             if hint.is_empty() { failure } else { failure.with_hint(hint) }
@@ -112,27 +112,11 @@ pub(crate) fn of_wire(failure: WireFailure) -> Failure {
 pub(crate) fn as_json(failure: &WireFailure) -> Value {
     json!({
         "code": failure.code,
-        "exit_status": code_of(&failure.code).unwrap_or(ErrorCode::Bug).exit_status(),
+        "exit_status": ErrorCode::from_name(&failure.code).unwrap_or(ErrorCode::Bug).exit_status(),
         "message": failure.message,
         "causes": failure.causes,
         "hint": (!failure.hint.is_empty()).then_some(&failure.hint),
         "is_retryable": failure.is_retryable,
-    })
-}
-
-fn code_of(name: &str) -> Option<ErrorCode> {
-    Some(match name {
-        "bug" => ErrorCode::Bug,
-        "usage" => ErrorCode::Usage,
-        "invalid" => ErrorCode::Invalid,
-        "not_found" => ErrorCode::NotFound,
-        "data" => ErrorCode::Data,
-        "unreachable" => ErrorCode::Unreachable,
-        "access_denied" => ErrorCode::AccessDenied,
-        "cancelled" => ErrorCode::Cancelled,
-        "conflict" => ErrorCode::Conflict,
-        "limit" => ErrorCode::Limit,
-        _ => return None,
     })
 }
 

@@ -58,7 +58,9 @@ async fn before_submit(
     let request = request(args, workspace, cluster, program).await?;
     if args.explain {
         let explanation = cluster.explain(request).await?;
-        render::explanation(&explanation.explanation_json, program)?;
+        let explained = serde_json::from_str(&explanation.explanation_json)
+            .map_err(|error| Failure::bug(format!("the scheduler's explanation cannot be read: {error}")))?;
+        render::explanation(&explained, program);
         return Ok(None);
     }
     if args.is_preview() {

@@ -1,11 +1,6 @@
 //! What `retrieve` shows: the committed dataset, a preview, or the plan.
 
-use std::collections::BTreeSet;
-
-use backsight_engine::EngineOptions;
-use backsight_registry::ttl::ttl_text;
-use backsight_retrieval::{Manifest, Prepared, Preview, ResolvedKey, RetrievalEngine, ScanStats, ViewInput};
-use datafusion::physical_plan::{ExecutionPlan, displayable};
+use backsight_retrieval::{ExplainedKey, ExplainedView, Explanation, Manifest, Preview};
 use serde_json::{Value, json};
 
 use crate::commands::Program;
@@ -14,7 +9,9 @@ use crate::render::join_report::join_report;
 use crate::render::rows::{rows_json, rows_table};
 use crate::render::table::{Align, Table};
 use crate::render::units::{bytes, count, counted};
-use crate::render::yaml::yaml;
+
+/// Shards that `--explain` lists one by one.
+const SHARDS_SHOWN: usize = 20;
 
 /// The dataset and its report.
 pub(crate) fn dataset(manifest: &Manifest, is_repeated: bool, location: &str, program: &Program) {
@@ -65,42 +62,48 @@ pub(crate) fn preview(preview: &Preview, spine_rows: u64, program: &Program) -> 
     Ok(())
 }
 
-/// How a scheduler would do a retrieval, from its own description.
-pub(crate) fn explanation(json: &str, program: &Program) -> Result<(), Failure> {
-    let value: Value = serde_json::from_str(json)
-        .map_err(|error| Failure::bug(format!("the scheduler's explanation cannot be read: {error}")))?;
-    if program.terminal.is_json() {
-        program.terminal.print_json(&value);
-    } else {
-        program.terminal.print(&yaml(&value));
-    }
-    Ok(())
-}
-
 /// How the retrieval would be done.
-pub(crate) fn explain(
-    prepared: &Prepared,
-    engine: &dyn RetrievalEngine,
-    physical: &dyn ExecutionPlan,
-    options: &EngineOptions,
-    program: &Program,
-) {
+pub(crate) fn explanation(explained: &Explanation, program: &Program) {
     let terminal = &program.terminal;
-    let physical = displayable(physical).indent(false).to_string();
     if terminal.is_json() {
-        terminal.print_json(&explained(prepared, engine, &physical, options));
+        terminal.print_json(&serde_json::to_value(explained).unwrap_or(Value::Null));
         return;
     }
-    let plan = &prepared.plan;
     let mut views = Table::of_text(&["VIEW", "KEYS", "TTL", "SOURCE"]);
-    for view in &prepared.views {
+    for view in &explained.views {
         views.row([
-            labelled(&view.resolved.label, &view.resolved.view.name),
+            labelled(&view.label, &view.view),
             keys_text(view),
-            view.resolved.view.ttl.map_or_else(|| "none".to_owned(), |ttl| ttl_text(Some(ttl))),
-            view.table.location.to_string(),
+            view.ttl.clone().unwrap_or_else(|| "none".to_owned()),
+            view.source.clone(),
         ]);
     }
+    let notes: String = explained.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    let notes = if notes.is_empty() { notes } else { format!("{notes}\n") };
+    let limit = explained
+        .memory_limit_bytes
+        .map_or_else(|| "each executor's".to_owned(), |limit| format!("limit {}", bytes(limit)));
+    terminal.print(&format!(
+        "spine    {} ({}), instant `{}`\nengine   {}, {}, {}\njoin     {}\nmemory   {limit}; the join of one shard \
+         holds about {}\nshuffle  about {}\nshards   {}\n\n{}\n{}\n{}{notes}{}",
+        explained.request.spine.uri,
+        counted(explained.spine_rows, "row", "rows"),
+        explained.instant_column,
+        explained.engine,
+        counted(explained.partitions as u64, "partition", "partitions"),
+        counted(explained.key_sets, "key set", "key sets"),
+        explained.form,
+        bytes(explained.memory_estimate_bytes),
+        bytes(explained.shuffle_estimate_bytes),
+        explained.shards.reason,
+        views.text(),
+        scans(explained).text(),
+        shards(explained),
+        explained.physical_plan,
+    ));
+}
+
+fn scans(explained: &Explanation) -> Table {
     let mut scans = Table::new(&[
         ("SCAN", Align::Left),
         ("FILES", Align::Right),
@@ -109,104 +112,39 @@ pub(crate) fn explain(
         ("BYTES", Align::Right),
     ]);
     let of = |part: usize, whole: usize| format!("{} of {}", count(part as u64), count(whole as u64));
-    for (name, stats) in &plan.scans {
+    for scan in &explained.scans {
+        let stats = &scan.stats;
         scans.row([
-            name.clone(),
+            scan.name.clone(),
             of(stats.files, stats.files_all),
             of(stats.row_groups, stats.row_groups_all),
             count(stats.rows),
             bytes(stats.bytes),
         ]);
     }
-    let notes: String = plan.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    let notes = if notes.is_empty() { notes } else { format!("{notes}\n") };
-    terminal.print(&format!(
-        "spine    {} ({}), instant `{}`\nengine   {}, {}, {}\njoin     {}\nmemory   {}\n\n{}\n{}\n{notes}{physical}",
-        prepared.request.spine.uri,
-        counted(prepared.spine.rows(), "row", "rows"),
-        plan.instant_column,
-        engine.name(),
-        counted(options.partitions.get() as u64, "partition", "partitions"),
-        counted(key_sets(prepared), "key set", "key sets"),
-        engine.form().name(),
-        bytes(options.memory_limit_bytes as u64),
-        views.text(),
-        scans.text(),
-    ));
+    scans
 }
 
-fn explained(
-    prepared: &Prepared,
-    engine: &dyn RetrievalEngine,
-    physical: &str,
-    options: &EngineOptions,
-) -> Value {
-    let view = |view: &ViewInput| {
-        let resolved = &view.resolved;
-        json!({
-            "view": resolved.view.name,
-            "label": resolved.label,
-            "keys": resolved
-                .keys
-                .iter()
-                .map(|key| json!({"view": key.view_column, "spine": key.spine_column}))
-                .collect::<Vec<_>>(),
-            "features": resolved.features.iter().map(|feature| feature.output.clone()).collect::<Vec<_>>(),
-            "ttl": resolved.view.ttl.map(|ttl| ttl_text(Some(ttl))),
-            "source": view.table.location.to_string(),
-        })
-    };
-    let scan = |(name, stats): &(String, ScanStats)| {
-        json!({
-            "name": name,
-            "files": stats.files,
-            "files_all": stats.files_all,
-            "row_groups": stats.row_groups,
-            "row_groups_all": stats.row_groups_all,
-            "rows": stats.rows,
-            "bytes": stats.bytes,
-        })
-    };
-    json!({
-        "request": serde_json::to_value(&prepared.request).unwrap_or(Value::Null),
-        "spine_rows": prepared.spine.rows(),
-        "instant_column": prepared.plan.instant_column,
-        "engine": engine.name(),
-        "form": engine.form().name(),
-        "partitions": options.partitions.get(),
-        "memory_limit_bytes": options.memory_limit_bytes,
-        "key_sets": key_sets(prepared),
-        "views": prepared.views.iter().map(view).collect::<Vec<_>>(),
-        "scans": prepared.plan.scans.iter().map(scan).collect::<Vec<_>>(),
-        "notes": prepared.plan.notes,
-        "physical_plan": physical,
-    })
+/// One line a shard, when there are several.
+fn shards(explained: &Explanation) -> String {
+    let shards = &explained.shards.shards;
+    if shards.len() < 2 {
+        return String::new();
+    }
+    let mut table = Table::new(&[("SHARD", Align::Left), ("ROWS", Align::Right), ("BYTES", Align::Right)]);
+    for shard in shards.iter().take(SHARDS_SHOWN) {
+        table.row([shard.label.clone(), count(shard.rows), bytes(shard.bytes_to_read)]);
+    }
+    let more = shards.len().saturating_sub(SHARDS_SHOWN);
+    let more = if more == 0 { String::new() } else { format!("… and {more} more\n") };
+    format!("{}{more}\n", table.text())
 }
 
-/// Views that share spine columns share an index and a pass.
-fn key_sets(prepared: &Prepared) -> u64 {
-    let sets: BTreeSet<Vec<&str>> = prepared
-        .views
-        .iter()
-        .map(|view| {
-            let mut columns: Vec<&str> =
-                view.resolved.keys.iter().map(|key| key.spine_column.as_str()).collect();
-            columns.sort_unstable();
-            columns
-        })
-        .collect();
-    sets.len() as u64
-}
-
-fn keys_text(view: &ViewInput) -> String {
-    let key = |key: &ResolvedKey| {
-        if key.view_column == key.spine_column {
-            key.view_column.clone()
-        } else {
-            format!("{} = spine's {}", key.view_column, key.spine_column)
-        }
+fn keys_text(view: &ExplainedView) -> String {
+    let key = |key: &ExplainedKey| {
+        if key.view == key.spine { key.view.clone() } else { format!("{} = spine's {}", key.view, key.spine) }
     };
-    let keys: Vec<String> = view.resolved.keys.iter().map(key).collect();
+    let keys: Vec<String> = view.keys.iter().map(key).collect();
     if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use backsight_asof::JoinForm;
 use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
 use backsight_retrieval::{
-    Bases, Claimant, Output, Prepared, RetrievalEngine, RetrievalError, RunContext, RunOptions, prepare,
-    preview,
+    Bases, Claimant, Explanation, Output, Prepared, RetrievalEngine, RetrievalError, RunContext, RunOptions,
+    ShardLimits, prepare, preview,
 };
 use backsight_storage::Location;
 use chrono::Utc;
+use datafusion::physical_plan::displayable;
 use uuid::Uuid;
 
 use crate::commands::retrieve::args::{EngineName, RetrieveArgs};
@@ -41,7 +42,15 @@ pub(crate) async fn run(args: RetrieveArgs, program: &Program) -> Result<Done, F
     let ready = before?;
     if args.explain {
         let joined = ready.engine.plan(&ready.prepared.plan.logical).await?;
-        render::explain(&ready.prepared, ready.engine.as_ref(), joined.as_ref(), &ready.options, program);
+        let explained = Explanation::new(
+            &ready.prepared,
+            ready.prepared.cut(&ShardLimits { shards_max: 1, ..ShardLimits::default() }),
+            ready.engine.name(),
+            ready.options.partitions.get(),
+            Some(ready.options.memory_limit_bytes as u64),
+            displayable(joined.as_ref()).indent(false).to_string(),
+        );
+        render::explanation(&explained, program);
         return Ok(Done::Done);
     }
     if args.is_preview() { show(&args, &ready, program).await } else { write(&args, &ready, program).await }

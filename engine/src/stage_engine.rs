@@ -1,0 +1,250 @@
+//! Runs the tasks of an executor: gates in their streams, plan-wide part numbers, failures that say what they are.
+//!
+//! The query engine repeats a task only when the lowest error of the chain is of input and output. So a failure that
+//! may pass is handed on as one, and every failure carries itself as text (`WireFailure`): that is all that the
+//! scheduler gets to see. A shuffle file that cannot be fetched is not left to the query engine, whose second try can
+//! double rows: it fails the job at once as lost, and the shard is done again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backsight_retrieval::{PartWriteExec, RetrievalError, StagingLog, WireFailure, WriteContext};
+use backsight_storage::Stores;
+use ballista_core::JobId;
+use ballista_core::error::BallistaError;
+use ballista_core::serde::protobuf::ShuffleWritePartition;
+use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+use datafusion::prelude::SessionConfig;
+
+use crate::gate::{Gate, RunningJobs};
+use crate::guard::{GuardExec, closed_error};
+
+/// Creates guarded tasks.
+pub struct StageEngine {
+    inner: DefaultExecutionEngine,
+    jobs: RunningJobs,
+    stores: Stores,
+}
+
+impl fmt::Debug for StageEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageEngine").field("jobs", &self.jobs).finish_non_exhaustive()
+    }
+}
+
+impl StageEngine {
+    /// An engine whose tasks are counted and stopped through `jobs`.
+    pub fn new(jobs: RunningJobs, stores: Stores) -> Self {
+        Self { inner: DefaultExecutionEngine::new(), jobs, stores }
+    }
+}
+
+impl ExecutionEngine for StageEngine {
+    fn create_query_stage_exec(
+        &self,
+        job_id: JobId,
+        stage_id: usize,
+        task_id: usize,
+        global_output_partition_ids: Vec<usize>,
+        plan: Arc<dyn ExecutionPlan>,
+        work_dir: &str,
+        config: &SessionConfig,
+    ) -> Result<Arc<dyn QueryStageExecutor>> {
+        let job = job_id.to_string();
+        let gate = self.jobs.begin(&job);
+        let made = guarded(plan, &gate, &global_output_partition_ids).and_then(|plan| {
+            self.inner.create_query_stage_exec(
+                job_id,
+                stage_id,
+                task_id,
+                global_output_partition_ids,
+                plan,
+                work_dir,
+                config,
+            )
+        });
+        let inner = match made {
+            Ok(inner) => inner,
+            Err(error) => {
+                self.jobs.end(&job, None);
+                return Err(travelling(error));
+            }
+        };
+        let log = config.get_extension::<WriteContext>().map(|write| write.log.clone()).unwrap_or_default();
+        let place = Place { job, stage: stage_id, task: task_id };
+        let task = Task { inner, gate, log, place, jobs: self.jobs.clone(), stores: self.stores.clone() };
+        Ok(Arc::new(task))
+    }
+}
+
+/// Gates above the leaves and below the part writer, which gets the plan-wide numbers of its partitions.
+fn guarded(
+    plan: Arc<dyn ExecutionPlan>,
+    gate: &Gate,
+    partitions: &[usize],
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let guard = |input: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
+        Arc::new(GuardExec::new(Arc::clone(input), gate.clone()))
+    };
+    let guarded = plan.transform_up(|node| {
+        if let Some(writer) = node.downcast_ref::<PartWriteExec>() {
+            let input = writer.children().first().map(|input| guard(input));
+            let numbered: Arc<dyn ExecutionPlan> = Arc::new(writer.with_partitions(partitions.to_vec()));
+            let children = input.into_iter().collect();
+            return Ok(Transformed::yes(numbered.replace_children(children, recompute())?));
+        }
+        Ok(if node.children().is_empty() { Transformed::yes(guard(&node)) } else { Transformed::no(node) })
+    })?;
+    Ok(guarded.data)
+}
+
+fn recompute() -> ReplaceChildrenOptions {
+    ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute)
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    job: String,
+    stage: usize,
+    task: usize,
+}
+
+/// One task: some partitions of one stage.
+struct Task {
+    inner: Arc<dyn QueryStageExecutor>,
+    gate: Gate,
+    log: StagingLog,
+    place: Place,
+    jobs: RunningJobs,
+    stores: Stores,
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.inner)
+    }
+}
+
+/// Counts a task as ended however it ends, a panic or an abort included.
+struct Ending<'a> {
+    task: &'a Task,
+    is_well: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.task.jobs.end(&self.task.place.job, self.is_well.then(|| self.task.log.clone()));
+    }
+}
+
+#[async_trait]
+impl QueryStageExecutor for Task {
+    async fn execute_query_stage(
+        &self,
+        task_id: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<Vec<ShuffleWritePartition>> {
+        let mut ending = Ending { task: self, is_well: false };
+        let mut gate = self.gate.clone();
+        let result = tokio::select! {
+            biased;
+            closed = gate.wait_closed() => Err(closed_error(closed).into()),
+            written = self.inner.execute_query_stage(task_id, context) => written,
+        };
+        match result {
+            Ok(written) => {
+                ending.is_well = true;
+                Ok(written)
+            }
+            Err(error) => {
+                // Nobody will hear of these parts.
+                if let Err(left) = self.log.discard(&self.stores).await {
+                    tracing::warn!(job = %self.place.job, error = %left, "parts of a failed task could not be removed");
+                }
+                let error = travelling(error);
+                tracing::info!(
+                    job = %self.place.job, stage = self.place.stage, task = self.place.task, error = %error,
+                    "task failed"
+                );
+                Err(error)
+            }
+        }
+    }
+
+    fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
+        self.inner.collect_plan_metrics()
+    }
+}
+
+/// The error as it can cross: with the failure as text, as one of input and output when the task may be repeated.
+fn travelling(error: DataFusionError) -> DataFusionError {
+    let failure = match lost_shuffle(&error) {
+        Some(lost) => return DataFusionError::Execution(WireFailure::from(&lost).to_marker()),
+        None => RetrievalError::from_engine(error),
+    };
+    let text = WireFailure::from(&failure).to_marker();
+    match failure {
+        RetrievalError::Storage(_) | RetrievalError::Remote(_) if failure.is_retryable() => {
+            DataFusionError::IoError(std::io::Error::other(text))
+        }
+        _ => DataFusionError::Execution(text),
+    }
+}
+
+/// A shuffle file that could not be fetched from its executor.
+fn lost_shuffle(error: &DataFusionError) -> Option<RetrievalError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(error) = current.downcast_ref::<BallistaError>()
+            && let BallistaError::FetchFailed(..) | BallistaError::GrpcConnectionError(_) = error
+        {
+            let message = format!("a shuffle file could not be fetched: {error}");
+            return Some(RetrievalError::Lost { message });
+        }
+        cause = match current.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
+                arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
+                other => std::error::Error::source(other),
+            },
+            _ => current.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_shuffle_file_fails_the_job_and_says_that_it_may_be_repeated() {
+        let fetch = BallistaError::FetchFailed("e-1".into(), 2, 3, "gone".into());
+        let error = DataFusionError::External(Box::new(fetch)).context("reading");
+        let travelled = travelling(error);
+        assert!(matches!(travelled, DataFusionError::Execution(_)), "the query engine must not repeat it");
+        let failure = WireFailure::find(&travelled.to_string()).unwrap();
+        assert!(failure.is_retryable && failure.message.contains("could not be fetched"), "{failure:?}");
+    }
+
+    #[test]
+    fn data_fails_for_good_with_its_code() {
+        let error = DataFusionError::Execution("a value does not fit".into());
+        let failure = WireFailure::find(&travelling(error).to_string()).unwrap();
+        assert_eq!((failure.code.as_str(), failure.is_retryable), ("data", false));
+    }
+}

@@ -1,0 +1,112 @@
+//! Tells the scheduler every second what this executor works on, and stops what nobody waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backsight_engine::{Closed, RunningJobs};
+use backsight_proto::control::control_client::ControlClient;
+use backsight_proto::control::{SyncExecutorRequest, SyncExecutorResponse};
+use backsight_storage::Stores;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use tonic::transport::Channel;
+
+use crate::metrics::Metrics;
+use crate::work_dir::WorkDir;
+
+/// A call that takes longer counts as failed.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What one executor syncs.
+pub(crate) struct Sync {
+    pub(crate) executor_id: String,
+    pub(crate) client: ControlClient<Channel>,
+    pub(crate) jobs: RunningJobs,
+    pub(crate) work_dir: Arc<WorkDir>,
+    pub(crate) stores: Stores,
+    pub(crate) runtime: Arc<RuntimeEnv>,
+    pub(crate) disk_limit_bytes: Option<u64>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Sync {
+    /// Syncs for ever.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.once().await;
+            tokio::time::sleep(self.heartbeat).await;
+        }
+    }
+
+    async fn once(&mut self) {
+        self.measure();
+        let is_draining = self.draining.load(Ordering::Relaxed);
+        let request = SyncExecutorRequest {
+            executor_id: self.executor_id.clone(),
+            query_jobs: self.names(),
+            is_draining,
+        };
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.sync_executor(request)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                self.metrics.set_ready(!is_draining);
+                self.stop(answer.into_inner()).await;
+            }
+            failed => {
+                self.metrics.set_ready(false);
+                self.metrics.syncs_failed.inc();
+                let error = match failed {
+                    Ok(Err(status)) => status.to_string(),
+                    _ => "no answer in time".to_owned(),
+                };
+                tracing::warn!(error, "the scheduler was not reached");
+            }
+        }
+    }
+
+    /// Query jobs with tasks, staged parts or files here.
+    fn names(&self) -> Vec<String> {
+        let mut names = self.jobs.names();
+        names.extend(self.work_dir.jobs());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    async fn stop(&self, answer: SyncExecutorResponse) {
+        for job in &answer.stop {
+            self.jobs.close(job, Closed::Cancelled);
+            // While a task still runs its files are in use; the next call finds it ended.
+            let Some(staged) = self.jobs.forget(job) else { continue };
+            self.work_dir.remove_job(job);
+            self.metrics.jobs_stopped.inc();
+            if !answer.discard.contains(job) {
+                continue;
+            }
+            for log in staged {
+                if let Err(error) = log.discard(&self.stores).await {
+                    tracing::warn!(job, %error, "parts of a job that was given up could not be removed");
+                }
+            }
+        }
+    }
+
+    fn measure(&self) {
+        let bytes = self.work_dir.bytes();
+        let shown = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.work_dir_bytes.set(shown(bytes));
+        self.metrics.tasks_running.set(shown(self.jobs.tasks() as u64));
+        self.metrics.jobs_known.set(shown(self.jobs.names().len() as u64));
+        self.metrics.memory_reserved_bytes.set(shown(self.runtime.memory_pool.reserved() as u64));
+        if let Some(limit) = self.disk_limit_bytes.filter(|limit| bytes > *limit) {
+            let detail = format!(
+                "executor `{}` holds {bytes} bytes of shuffle and spill files, its `--disk-limit` is {limit}",
+                self.executor_id
+            );
+            tracing::warn!(bytes, limit, "the disk limit is reached: all tasks fail");
+            self.jobs.close_all(&Closed::DiskFull(detail));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! How a retrieval would be done, as plain values: what `retrieve --explain` shows, here or by a scheduler.
+
+use std::collections::BTreeSet;
+
+use backsight_registry::ttl::ttl_text;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::ViewInput;
+use crate::prepare::Prepared;
+use crate::request::RetrievalRequest;
+use crate::scan::ScanStats;
+use crate::shards::Cutting;
+
+/// How a retrieval would be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was asked.
+    pub request: RetrievalRequest,
+    /// Rows of the spine.
+    pub spine_rows: u64,
+    /// Its instant's column.
+    pub instant_column: String,
+    /// Engine.
+    pub engine: String,
+    /// Form of the join.
+    pub form: String,
+    /// Partitions of a plan.
+    pub partitions: usize,
+    /// Memory that the engine may use; on a cluster that is each executor's own.
+    pub memory_limit_bytes: Option<u64>,
+    /// Sets of join keys: each is one pass over the spine.
+    pub key_sets: u64,
+    /// The views.
+    pub views: Vec<ExplainedView>,
+    /// What is read, all shards together read as one.
+    pub scans: Vec<ExplainedScan>,
+    /// How it is cut into shards.
+    pub shards: Cutting,
+    /// What the join of the largest shard holds, estimated: spine rows and their slots.
+    pub memory_estimate_bytes: u64,
+    /// What crosses the exchanges, estimated: all columns of what is scanned.
+    pub shuffle_estimate_bytes: u64,
+    /// What a user should know.
+    pub notes: Vec<String>,
+    /// The physical plan of one shard as text.
+    pub physical_plan: String,
+}
+
+/// A view of a retrieval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedView {
+    /// Name in the registry.
+    pub view: String,
+    /// Alias or name.
+    pub label: String,
+    /// Its keys beside the spine's columns.
+    pub keys: Vec<ExplainedKey>,
+    /// Output columns.
+    pub features: Vec<String>,
+    /// Time to live.
+    pub ttl: Option<String>,
+    /// Where it is.
+    pub source: String,
+}
+
+/// A join key on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedKey {
+    /// The view's column.
+    pub view: String,
+    /// The spine's column.
+    pub spine: String,
+}
+
+/// What a scan reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedScan {
+    /// `spine`, or the view.
+    pub name: String,
+    /// The counts.
+    #[serde(flatten)]
+    pub stats: ScanStats,
+}
+
+/// Bytes that a join holds for a spine row beside its columns: its slot, its key's place, the best candidate.
+const SLOT_BYTES: u64 = 64;
+/// Columns in memory over columns in a file, as a rule of thumb.
+const DECODED_FACTOR: u64 = 4;
+
+impl Explanation {
+    /// Explains a prepared retrieval on an engine.
+    pub fn new(
+        prepared: &Prepared,
+        shards: Cutting,
+        engine: &str,
+        partitions: usize,
+        memory_limit_bytes: Option<u64>,
+        physical_plan: String,
+    ) -> Self {
+        let plan = &prepared.plan;
+        let scans: Vec<ExplainedScan> = plan
+            .scans
+            .iter()
+            .map(|(name, stats)| ExplainedScan { name: name.clone(), stats: *stats })
+            .collect();
+        let spine_bytes = scans.first().map_or(0, |scan| scan.stats.bytes);
+        let rows = prepared.spine.rows().max(1);
+        let largest = shards.shards.iter().map(|shard| shard.rows).max().unwrap_or(0);
+        let row_bytes = spine_bytes * DECODED_FACTOR / rows + SLOT_BYTES * (1 + plan.views.len() as u64);
+        Self {
+            request: prepared.request.clone(),
+            spine_rows: prepared.spine.rows(),
+            instant_column: plan.instant_column.clone(),
+            engine: engine.to_owned(),
+            form: prepared.input.form.name().to_owned(),
+            partitions,
+            memory_limit_bytes,
+            key_sets: key_sets(&prepared.views),
+            views: prepared.views.iter().map(explained).collect(),
+            shuffle_estimate_bytes: shards.shards.iter().map(|shard| shard.bytes_to_read).sum(),
+            memory_estimate_bytes: largest * row_bytes,
+            scans,
+            shards,
+            notes: plan.notes.clone(),
+            physical_plan,
+        }
+    }
+}
+
+fn explained(view: &ViewInput) -> ExplainedView {
+    let resolved = &view.resolved;
+    ExplainedView {
+        view: resolved.view.name.clone(),
+        label: resolved.label.clone(),
+        keys: resolved
+            .keys
+            .iter()
+            .map(|key| ExplainedKey { view: key.view_column.clone(), spine: key.spine_column.clone() })
+            .collect(),
+        features: resolved.features.iter().map(|feature| feature.output.clone()).collect(),
+        ttl: resolved.view.ttl.map(|ttl| ttl_text(Some(ttl))),
+        source: view.table.location.to_string(),
+    }
+}
+
+/// Views that share spine columns share an index and a pass.
+fn key_sets(views: &[ViewInput]) -> u64 {
+    let sets: BTreeSet<Vec<&str>> = views
+        .iter()
+        .map(|view| {
+            let mut columns: Vec<&str> =
+                view.resolved.keys.iter().map(|key| key.spine_column.as_str()).collect();
+            columns.sort_unstable();
+            columns
+        })
+        .collect();
+    sets.len() as u64
+}

@@ -1,0 +1,191 @@
+//! Runs one shard of a retrieval on an engine: its parts are staged, its accounts are checked, nothing is visible.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use backsight_storage::{Location, Stores};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{RetrievalEngine, RunContext};
+use crate::error::RetrievalError;
+use crate::part_writer::{PartRecord, PartSpec, PartWriteExec, PlannedViewSpec, mix, part_records};
+use crate::plan::{RetrievalPlan, plan};
+use crate::prepare::Prepared;
+use crate::report::Tally;
+use crate::shards::ShardSpec;
+use crate::staging::{Staged, StagingLog};
+
+/// What a shard needs to run.
+#[derive(Clone, Copy)]
+pub struct ShardRun<'a> {
+    /// The retrieval.
+    pub prepared: &'a Prepared,
+    /// Which part of it; all of it when absent.
+    pub shard: Option<&'a ShardSpec>,
+    /// The dataset's folder.
+    pub output: &'a Location,
+    /// Names the attempt on the output: its staged files lie together.
+    pub attempt: &'a str,
+}
+
+/// What a shard has staged: the account that the commit is made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardParts {
+    /// One for each partition, those without rows included.
+    pub records: Vec<PartRecord>,
+}
+
+impl ShardParts {
+    /// Spine rows in these parts.
+    pub fn rows(&self) -> u64 {
+        self.records.iter().map(|record| record.rows).sum()
+    }
+
+    /// Bytes of these parts.
+    pub fn bytes(&self) -> u64 {
+        self.records.iter().map(|record| record.bytes).sum()
+    }
+
+    /// Notes what was staged, so that it can be cleared away.
+    pub fn log(&self, output: &Location, log: &StagingLog) {
+        for record in &self.records {
+            if let Some(staged) = &record.staged {
+                log.record(output.join(&record.name), staged.clone());
+            }
+        }
+    }
+
+    /// Clears away what was staged.
+    ///
+    /// # Errors
+    /// The first storage fault.
+    pub async fn discard(&self, stores: &Stores, output: &Location) -> Result<(), RetrievalError> {
+        let log = StagingLog::default();
+        self.log(output, &log);
+        log.discard(stores).await
+    }
+
+    /// Each part that has rows: its name and what completes it.
+    pub(crate) fn staged(&self) -> impl Iterator<Item = (String, Staged)> {
+        let staged = |record: &PartRecord| Some((record.name.clone(), record.staged.clone()?));
+        self.records.iter().filter_map(staged)
+    }
+}
+
+/// Writes the parts of a shard.
+///
+/// # Errors
+/// Whatever happens while planning and running, and accounts that do not balance. What was staged stays in the
+/// context's log for the caller to clear away.
+pub async fn write_shard(
+    run: &ShardRun<'_>,
+    engine: &dyn RetrievalEngine,
+    context: &RunContext,
+) -> Result<ShardParts, RetrievalError> {
+    let planned = plan(&run.prepared.input, run.shard)?;
+    let joined = engine.plan(&planned.logical).await?;
+    let partitions = joined.output_partitioning().partition_count();
+    let spec = PartSpec {
+        store_url: run.output.store_url().to_string(),
+        path: run.output.path().to_string(),
+        attempt: run.attempt.to_owned(),
+        dataset_columns: planned.dataset_columns,
+        views: planned
+            .views
+            .iter()
+            .map(|view| PlannedViewSpec { features: view.features.clone(), outcome: view.outcome })
+            .collect(),
+        part_base: run.shard.map_or(0, |shard| shard.number as usize) * partitions,
+    };
+    let writer: Arc<dyn ExecutionPlan> = Arc::new(PartWriteExec::new(joined, Arc::new(spec)));
+    let stream = engine.execute(writer, context).await?;
+    let reports: Vec<RecordBatch> = stream.try_collect().await.map_err(RetrievalError::from_engine)?;
+    let mut parts = ShardParts { records: part_records(&reports)? };
+    parts.records.sort_by_key(|record| record.partition);
+    check_accounts(run, &planned, &parts, partitions)?;
+    Ok(parts)
+}
+
+/// A success flag is not trusted: each partition reported once, every spine row written once, every row with one
+/// outcome for each view, every scanned feature row folded.
+fn check_accounts(
+    run: &ShardRun<'_>,
+    plan: &RetrievalPlan,
+    parts: &ShardParts,
+    partitions: usize,
+) -> Result<(), RetrievalError> {
+    let unbalanced = |detail: String| Err(RetrievalError::Unbalanced { detail });
+    let reported: Vec<usize> = parts.records.iter().map(|record| record.partition).collect();
+    if reported != (0..partitions).collect::<Vec<usize>>() {
+        return unbalanced(partitions_text(&reported, partitions));
+    }
+    let (expected_rows, expected) = spine_account(run);
+    let rows = parts.rows();
+    if rows != expected_rows {
+        return unbalanced(format!("the spine has {expected_rows} rows, the parts have {rows}"));
+    }
+    let checksum = parts.records.iter().fold(0_u64, |sum, record| sum.wrapping_add(record.checksum));
+    if checksum != expected {
+        return unbalanced(format!("the spine's checksum is {expected:016x}, the parts' is {checksum:016x}"));
+    }
+    let mut tally = Tally::new(&plan.views);
+    for record in &parts.records {
+        tally.merge(&record.tally);
+    }
+    for (view, counts) in plan.views.iter().zip(&tally.views) {
+        let outcomes: u64 = counts.outcomes.iter().sum();
+        if outcomes != expected_rows {
+            return unbalanced(format!("view `{}` answered {outcomes} of {expected_rows} rows", view.label));
+        }
+    }
+    check_folded(run, plan, parts, partitions)
+}
+
+/// Every row that a scan produces reaches the join that is in the writing tasks.
+fn check_folded(
+    run: &ShardRun<'_>,
+    plan: &RetrievalPlan,
+    parts: &ShardParts,
+    partitions: usize,
+) -> Result<(), RetrievalError> {
+    if run.prepared.input.form != backsight_asof::JoinForm::SlotFold {
+        return Ok(());
+    }
+    for view in plan.views.iter().filter(|view| view.is_last) {
+        let folded: u64 =
+            parts.records.iter().map(|record| record.folded.get(&view.lookup).copied().unwrap_or(0)).sum();
+        let copies = if view.is_keyed { 1 } else { partitions as u64 };
+        let expected = view.rows_scanned * copies;
+        if folded != expected {
+            let detail = format!("view `{}` folded {folded} of {expected} feature rows", view.label);
+            return Err(RetrievalError::Unbalanced { detail });
+        }
+    }
+    Ok(())
+}
+
+fn partitions_text(reported: &[usize], partitions: usize) -> String {
+    let known: BTreeSet<usize> = reported.iter().copied().collect();
+    let missing = (0..partitions).filter(|partition| !known.contains(partition)).count();
+    let doubled = reported.len() - known.len();
+    format!("of {partitions} partitions {missing} were not reported and {doubled} more than once")
+}
+
+/// Rows and checksum of the spine row groups of a shard.
+fn spine_account(run: &ShardRun<'_>) -> (u64, u64) {
+    let (mut base, mut rows, mut checksum) = (0_u64, 0_u64, 0_u64);
+    for (number, file) in run.prepared.spine.files.iter().enumerate() {
+        for (group, metadata) in file.metadata.row_groups().iter().enumerate() {
+            let count = u64::try_from(metadata.num_rows()).unwrap_or(0);
+            if run.shard.is_none_or(|shard| shard.holds(number, group)) {
+                rows += count;
+                checksum = (base..base + count).fold(checksum, |sum, id| sum.wrapping_add(mix(id)));
+            }
+            base += count;
+        }
+    }
+    (rows, checksum)
+}

@@ -1,0 +1,130 @@
+//! A failure on its way between processes: inside the query engine errors are text, so it travels in a marker.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use backsight_proto::ErrorCode;
+use serde::{Deserialize, Serialize};
+
+use crate::error::RetrievalError;
+
+/// What stands before and after an encoded failure.
+const OPEN: &str = "[[backsight:";
+const CLOSE: &str = "]]";
+/// Causes that travel; a longer chain says nothing new.
+const CAUSES_MAX: usize = 8;
+
+/// A failure as plain values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireFailure {
+    /// The name of an [`ErrorCode`].
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// From the outermost to the root.
+    #[serde(default)]
+    pub causes: Vec<String>,
+    /// What to do.
+    #[serde(default)]
+    pub hint: Option<String>,
+    /// Whether the same work done again may succeed.
+    #[serde(default)]
+    pub is_retryable: bool,
+}
+
+impl WireFailure {
+    /// A failure without causes.
+    pub fn new(code: ErrorCode, message: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            code: code.name().to_owned(),
+            message: message.into(),
+            causes: Vec::new(),
+            hint,
+            is_retryable: code.is_retryable(),
+        }
+    }
+
+    /// The class of this failure; one of another version's is taken for a bug.
+    pub fn error_code(&self) -> ErrorCode {
+        ErrorCode::from_name(&self.code).unwrap_or(ErrorCode::Bug)
+    }
+
+    /// The failure as text that survives being quoted and wrapped: letters and digits between markers.
+    pub fn to_marker(&self) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let mut text = String::with_capacity(OPEN.len() + json.len() * 2 + CLOSE.len());
+        text.push_str(OPEN);
+        for byte in json {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push_str(CLOSE);
+        text
+    }
+
+    /// The first failure that stands in a text.
+    pub fn find(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once(OPEN)?;
+        let (digits, _) = rest.split_once(CLOSE)?;
+        let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let json: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+        serde_json::from_slice(&json?).ok()
+    }
+}
+
+impl From<&RetrievalError> for WireFailure {
+    fn from(error: &RetrievalError) -> Self {
+        if let RetrievalError::Remote(failure) = error {
+            return failure.as_ref().clone();
+        }
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause = match error {
+            RetrievalError::Storage(inner) => inner.source(),
+            _ => error.source(),
+        };
+        let message = error.to_string();
+        while let Some(current) = cause.filter(|_| causes.len() < CAUSES_MAX) {
+            let text = current.to_string();
+            // A message may have its cause in it already.
+            if !message.contains(&text) && causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            cause = current.source();
+        }
+        let code = error.code();
+        Self {
+            code: code.name().to_owned(),
+            message,
+            causes,
+            hint: error.hint(),
+            is_retryable: error.is_retryable(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_survives_quoting_and_wrapping() {
+        let failure = WireFailure {
+            code: "data".into(),
+            message: "`a \"b\" ü`\n[[x]]".into(),
+            causes: vec!["root".into()],
+            hint: Some("look".into()),
+            is_retryable: true,
+        };
+        let wrapped = format!("{:?}", format!("IoError({:?}), task 3", failure.to_marker()));
+        assert_eq!(WireFailure::find(&wrapped), Some(failure));
+    }
+
+    #[test]
+    fn damaged_or_absent_markers_are_no_failure() {
+        for text in
+            ["", "plain", "[[backsight:zz]]", "[[backsight:7b", "[[backsight:7b7]]", "[[backsight:ü]]"]
+        {
+            assert_eq!(WireFailure::find(text), None, "{text}");
+        }
+    }
+}
