@@ -10,6 +10,7 @@ use crate::commands::catalog::CatalogCommand;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::config_show::ConfigCommand;
 use crate::commands::init::InitArgs;
+use crate::commands::jobs::JobsCommand;
 use crate::commands::plan::PlanArgs;
 use crate::commands::registry_show::RegistryCommand;
 use crate::commands::retrieve::RetrieveArgs;
@@ -50,6 +51,10 @@ pub(crate) struct GlobalArgs {
     /// Read this configuration [default: `FEAST_FS_YAML_FILE_PATH`, else `feature_store.yaml` of the repo]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) feature_store_yaml: Option<PathBuf>,
+    /// Go through this scheduler, as `http://host:50050`; `none` goes through none [default: `BACKSIGHT_SCHEDULER`,
+    /// else `backsight.scheduler` of the configuration]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) scheduler: Option<String>,
     /// Write data in this form
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
     pub(crate) output_format: OutputFormat,
@@ -139,6 +144,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  backsight saved-datasets list\n  backsight saved-datasets describe june"
     )]
     SavedDatasets(CatalogCommand),
+    /// Retrievals of a scheduler
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  backsight jobs list\n  backsight jobs show 3f2c9a\n  backsight --scheduler http://host:50050 jobs watch 3f2c9a"
+    )]
+    Jobs(JobsCommand),
     /// The registry as a whole
     #[command(subcommand, after_help = "Example:\n  backsight registry show")]
     Registry(RegistryCommand),
@@ -187,9 +198,7 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_not_there() {
-        for line in
-            ["backsight retrieve --detach", "backsight --scheduler http://h:1 plan", "backsight jobs list"]
-        {
+        for line in ["backsight schedules list", "backsight registry rollback", "backsight bench run"] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

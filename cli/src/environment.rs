@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use backsight_proto::ErrorCode;
 
 use crate::config::memory::{MachineTexts, machine_memory};
+use crate::config::scheduler::SCHEDULER_VARIABLE;
 use crate::config::{CONFIG_VARIABLE, REPO_VARIABLE};
 use crate::errors::Failure;
 
@@ -47,10 +48,11 @@ impl Environment {
         })
     }
 
-    /// The same surroundings in another folder, without the repo that variables name.
+    /// The same surroundings in another folder, without the repo and the scheduler that variables name.
     pub(crate) fn in_folder(&self, working: &Path) -> Self {
         let mut moved = Self { working: working.to_owned(), ..self.clone() };
-        moved.variables.retain(|name, _| name != REPO_VARIABLE && name != CONFIG_VARIABLE);
+        let elsewhere = [REPO_VARIABLE, CONFIG_VARIABLE, SCHEDULER_VARIABLE];
+        moved.variables.retain(|name, _| !elsewhere.contains(&name.as_str()));
         moved
     }
 
@@ -73,6 +75,12 @@ impl Environment {
     /// The user's home folder.
     pub(crate) fn home(&self) -> Option<PathBuf> {
         self.variable("HOME").map(PathBuf::from)
+    }
+
+    /// Who runs the command and where, for the records of a scheduler.
+    pub(crate) fn user_at_host(&self) -> String {
+        let user = self.variable("USER").or_else(|| self.variable("LOGNAME")).unwrap_or("unknown");
+        format!("{user}@{}", self.host())
     }
 
     /// The name of this machine; part of a claim on an output.

@@ -80,10 +80,26 @@ impl Failure {
         self
     }
 
+    /// Why, from the outermost to the root.
+    pub(crate) fn with_causes(mut self, causes: Vec<String>) -> Self {
+        self.0.causes = causes;
+        self
+    }
+
     /// What else a program may want to know.
     pub(crate) fn with_details(mut self, details: Value) -> Self {
         self.0.details = Some(details);
         self
+    }
+
+    /// What happened, without causes and hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The class of this failure.
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.0.code
     }
 
     /// The exit status of the process.

@@ -2,12 +2,14 @@
 //! installs a log subscriber.
 
 mod args;
+mod cluster;
 mod commands;
 mod config;
 mod environment;
 mod errors;
 mod interrupt;
 mod progress;
+mod registry_access;
 mod render;
 mod sample;
 mod terminal;

@@ -136,6 +136,18 @@ impl Terminal {
         matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
+    /// Asks a person for a word, `None` at the end of the input. Blocks.
+    pub(crate) fn ask_word(&self, question: &str) -> Option<String> {
+        let mut err = std::io::stderr().lock();
+        let _ = write!(err, "{question} ").and_then(|()| err.flush());
+        drop(err);
+        let mut answer = String::new();
+        match std::io::stdin().lock().read_line(&mut answer) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(answer.trim().to_ascii_lowercase()),
+        }
+    }
+
     /// Reports a failure and gives its exit status.
     pub(crate) fn fail(&self, failure: &Failure) -> u8 {
         if self.is_json() {

@@ -9,6 +9,7 @@ pub mod kind;
 pub mod model;
 pub mod nearest;
 pub mod problem;
+pub mod size;
 pub mod store;
 pub mod ttl;
 mod wire;

@@ -215,6 +215,13 @@ pub struct Project {
     pub owner: String,
 }
 
+impl Project {
+    /// A project that has only a name.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), description: String::new(), tags: Tags::new(), owner: String::new() }
+    }
+}
+
 /// Everything one project holds. Objects are in the registry's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
@@ -256,6 +263,47 @@ impl Catalog {
     /// Whether apply keeps this view (of whatever kind) when definitions do not mention it.
     pub fn keeps_view(&self, name: &str) -> bool {
         self.unmanaged.iter().any(|(kind, kept)| kept == name && kind.ends_with("View"))
+    }
+
+    /// The state as if somebody had defined it: what definitions express, without what apply keeps by itself.
+    pub fn as_definitions(&self) -> Definitions {
+        let is_own_source = |source: &&DataSource| {
+            !matches!(source.kind, SourceKind::Other { .. }) && !self.keeps_data_source(&source.name)
+        };
+        let is_own_view =
+            |view: &&FeatureView| view.kind == ViewKind::Feature && !self.keeps_view(&view.name);
+        Definitions {
+            project: self.project_object.clone().unwrap_or_else(|| Project::named(&self.project)),
+            entities: self
+                .entities
+                .iter()
+                .filter(|entity| !self.keeps_entity(&entity.name))
+                .cloned()
+                .collect(),
+            data_sources: self.data_sources.iter().filter(is_own_source).cloned().collect(),
+            feature_views: self.feature_views.iter().filter(is_own_view).cloned().collect(),
+            on_demand_feature_views: self
+                .on_demand_feature_views
+                .iter()
+                .filter(|view| !self.keeps_view(&view.name))
+                .cloned()
+                .collect(),
+            feature_services: self.feature_services.clone(),
+        }
+    }
+}
+
+impl Definitions {
+    /// Definitions of a project without objects.
+    pub fn empty(project: Project) -> Self {
+        Self {
+            project,
+            entities: Vec::new(),
+            data_sources: Vec::new(),
+            feature_views: Vec::new(),
+            on_demand_feature_views: Vec::new(),
+            feature_services: Vec::new(),
+        }
     }
 }
 

@@ -1,18 +1,15 @@
 //! `apply` and `teardown`: the two commands that change a registry. Each shows what it will do, then asks.
 
 use backsight_registry::diff::{Action, Plan, diff, plan_text};
-use backsight_registry::document::Stamp;
-use backsight_registry::model::{Definitions, Project, Tags};
-use backsight_registry::store::Written;
-use chrono::Utc;
+use backsight_registry::model::{Definitions, Project};
 use clap::Args;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::commands::plan::{described, look};
 use crate::commands::{Done, Program, conflict};
 use crate::config::Workspace;
 use crate::errors::Failure;
+use crate::registry_access::{Change, Written};
 use crate::render::units::counted;
 
 /// Arguments of `apply`.
@@ -48,25 +45,20 @@ pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Fai
     show(&looked.plan, args.yes, program);
     if !looked.plan.has_changes() {
         if terminal.is_json() {
-            terminal.print_json(&outcome(&looked.plan, &workspace, "applied", None));
+            terminal.print_json(&outcome(&looked.plan, &looked.location, "applied", None));
         }
         return Ok(Done::Done);
     }
     warn_of_deletes(&looked.plan, program);
     if !args.yes {
-        ask(
-            &format!("Apply to project `{}` in `{}`?", workspace.project(), workspace.registry.location()),
-            program,
-        )?;
+        ask(&format!("Apply to project `{}` in `{}`?", workspace.project(), looked.location), program)?;
     }
     let written = workspace
         .registry
-        .update(workspace.project(), &looked.fingerprint, |document| {
-            document.apply(&looked.definitions, &mut Stamp { now: Utc::now(), next_id: &mut Uuid::new_v4 })
-        })
+        .update(workspace.project(), &looked.fingerprint, Change::Apply(&looked.definitions))
         .await;
     let written = written.map_err(|error| conflict::explain(error, &looked.before, &looked.plan, program))?;
-    report(&written, "applied", &looked.plan, &workspace, program);
+    report(&written, "applied", &looked.plan, program);
     Ok(Done::Done)
 }
 
@@ -79,42 +71,21 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
     let project = workspace.project();
     let catalog = before.document.catalog(project)?;
     let fingerprint = before.document.project_fingerprint(project);
-    let plan = diff(&catalog, &nothing(project, catalog.project_object.clone()));
+    let own = catalog.project_object.clone().unwrap_or_else(|| Project::named(project));
+    let plan = diff(&catalog, &Definitions::empty(own));
     let terminal = &program.terminal;
     show_teardown(&plan, catalog.unmanaged.is_empty(), args.yes, program);
     if !args.yes {
-        ask(&format!("Remove project `{project}` from `{}`?", workspace.registry.location()), program)?;
+        ask(&format!("Remove project `{project}` from `{}`?", before.location), program)?;
     }
-    let written = workspace
-        .registry
-        .update(project, &fingerprint, |document| {
-            document.teardown(project, &mut Stamp { now: Utc::now(), next_id: &mut Uuid::new_v4 })
-        })
-        .await;
+    let written = workspace.registry.update(project, &fingerprint, Change::Teardown).await;
     let written = written.map_err(|error| conflict::explain(error, &catalog, &plan, program))?;
     if !written.is_changed && !terminal.is_json() {
         terminal.print("Nothing to remove.\n");
         return Ok(Done::Done);
     }
-    report(&written, "removed", &plan, &workspace, program);
+    report(&written, "removed", &plan, program);
     Ok(Done::Done)
-}
-
-fn nothing(project: &str, object: Option<Project>) -> Definitions {
-    let plain = || Project {
-        name: project.to_owned(),
-        description: String::new(),
-        tags: Tags::new(),
-        owner: String::new(),
-    };
-    Definitions {
-        project: object.unwrap_or_else(plain),
-        entities: Vec::new(),
-        data_sources: Vec::new(),
-        feature_views: Vec::new(),
-        on_demand_feature_views: Vec::new(),
-        feature_services: Vec::new(),
-    }
 }
 
 /// Where nobody can be asked, consent comes with the command; said before anything is read.
@@ -175,30 +146,29 @@ fn warn_of_deletes(plan: &Plan, program: &Program) {
     }
 }
 
-fn report(written: &Written, done: &str, plan: &Plan, workspace: &Workspace, program: &Program) {
+fn report(written: &Written, done: &str, plan: &Plan, program: &Program) {
     let terminal = &program.terminal;
     if let Some(foreign) = &written.foreign_write {
         terminal.warn(&format!(
             "somebody who does not write through backsight had written version `{}` over what we knew; \
              it was kept, and so are the versions before it in `{}`",
-            foreign.version_id,
-            workspace.registry.history_folder()
+            foreign.version_id, written.history_folder
         ));
     }
     if terminal.is_json() {
-        terminal.print_json(&outcome(plan, workspace, done, Some(written)));
+        terminal.print_json(&outcome(plan, &written.location, done, Some(written)));
         return;
     }
-    let version = written.snapshot.document.version_id().unwrap_or_else(|| "unknown".to_owned());
+    let version = written.version_id.as_deref().unwrap_or("unknown");
     let verb = if done == "applied" { "Applied to" } else { "Removed from" };
-    terminal.print(&format!("{verb} `{}` (version {version}).\n", workspace.registry.location()));
+    terminal.print(&format!("{verb} `{}` (version {version}).\n", written.location));
 }
 
-fn outcome(plan: &Plan, workspace: &Workspace, done: &str, written: Option<&Written>) -> Value {
-    let version = written.and_then(|written| written.snapshot.document.version_id());
+fn outcome(plan: &Plan, location: &str, done: &str, written: Option<&Written>) -> Value {
+    let version = written.and_then(|written| written.version_id.clone());
     json!({
         done: written.is_some_and(|written| written.is_changed),
         "version_id": version,
-        "plan": described(plan, workspace),
+        "plan": described(plan, location),
     })
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(ConfigCommand::Show: &ConfigCommand, program: &Program) -> Res
         program.terminal.print_json(&json!({
             "repo": workspace.repo.display().to_string(),
             "feature_store_yaml": workspace.config_path.display().to_string(),
-            "registry": workspace.registry.location().to_string(),
+            "registry": workspace.registry.place(),
             "settings": rows.iter().map(setting).collect::<Vec<Value>>(),
         }));
         return Ok(Done::Done);

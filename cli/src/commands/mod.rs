@@ -7,6 +7,7 @@ pub(crate) mod config_show;
 mod conflict;
 mod demo;
 pub(crate) mod init;
+pub(crate) mod jobs;
 mod list;
 pub(crate) mod plan;
 pub(crate) mod registry_show;
@@ -60,6 +61,10 @@ pub(crate) async fn dispatch(command: Command, program: &Program) -> Result<Done
     if let Command::Retrieve(args) = command {
         return retrieve::run(args, program).await;
     }
+    // Who stops watching a job is told that it goes on.
+    if let Command::Jobs(command) = command {
+        return jobs::run(command, program).await;
+    }
     tokio::select! {
         outcome = run(command, program) => outcome,
         () = program.interrupt.clone().asked() => Err(Failure::cancelled("cancelled")),
@@ -86,6 +91,7 @@ async fn run(command: Command, program: &Program) -> Result<Done, Failure> {
         Command::SavedDatasets(command) => {
             catalog::run(catalog::Listed::SavedDatasets, command, program).await
         }
+        Command::Jobs(command) => jobs::run(command, program).await,
         Command::Registry(command) => registry_show::run(&command, program).await,
         Command::Config(command) => config_show::run(&command, program),
         Command::Demo(_) => demo::run(program).await,

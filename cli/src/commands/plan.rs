@@ -2,7 +2,7 @@
 
 use backsight_registry::definitions::{LoadOptions, load_definitions};
 use backsight_registry::diff::{Plan, diff, plan_json, plan_markdown, plan_text};
-use backsight_registry::document::{ProjectFingerprint, RegistryDocument};
+use backsight_registry::document::ProjectFingerprint;
 use backsight_registry::model::{Catalog, Definitions};
 use clap::Args;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ pub(crate) struct Looked {
     pub(crate) fingerprint: ProjectFingerprint,
     /// Whether there is a registry.
     pub(crate) exists: bool,
+    /// Where the registry is.
+    pub(crate) location: String,
     /// The difference.
     pub(crate) plan: Plan,
 }
@@ -46,13 +48,10 @@ pub(crate) async fn run(args: &PlanArgs, program: &Program) -> Result<Done, Fail
     let looked = look(&workspace, program).await?;
     let terminal = &program.terminal;
     if !looked.exists {
-        terminal.note(&format!(
-            "There is no registry at `{}` yet; apply creates it.",
-            workspace.registry.location()
-        ));
+        terminal.note(&format!("There is no registry at `{}` yet; apply creates it.", looked.location));
     }
     match terminal.format() {
-        OutputFormat::Json => terminal.print_json(&described(&looked.plan, &workspace)),
+        OutputFormat::Json => terminal.print_json(&described(&looked.plan, &looked.location)),
         OutputFormat::Markdown => terminal.print(&plan_markdown(&looked.plan)),
         OutputFormat::Text => terminal.print(&plan_text(&looked.plan, terminal.colour())),
     }
@@ -63,24 +62,17 @@ pub(crate) async fn run(args: &PlanArgs, program: &Program) -> Result<Done, Fail
 /// Reads definitions and registry and compares them. Warnings are said.
 pub(crate) async fn look(workspace: &Workspace, program: &Program) -> Result<Looked, Failure> {
     let definitions = definitions(workspace, program)?;
-    let (document, exists) = read_or_empty(workspace).await?;
-    let before = document.catalog_or_empty(workspace.project());
+    let read = workspace.registry.read_if_exists().await?;
+    let before = read.document.catalog_or_empty(workspace.project());
     let plan = diff(&before, &definitions);
-    let fingerprint = document.project_fingerprint(workspace.project());
-    Ok(Looked { definitions, before, fingerprint, exists, plan })
-}
-
-/// The registry, or an empty one when there is none yet.
-pub(crate) async fn read_or_empty(workspace: &Workspace) -> Result<(RegistryDocument, bool), Failure> {
-    match workspace.registry.read_if_exists().await? {
-        Some(snapshot) => Ok((snapshot.document, true)),
-        None => Ok((RegistryDocument::parse(&[])?, false)),
-    }
+    let fingerprint = read.document.project_fingerprint(workspace.project());
+    let (exists, location) = (read.exists, read.location);
+    Ok(Looked { definitions, before, fingerprint, exists, location, plan })
 }
 
 /// A plan as JSON, with the registry it is about.
-pub(crate) fn described(plan: &Plan, workspace: &Workspace) -> Value {
-    let mut value = json!({"registry": workspace.registry.location().to_string()});
+pub(crate) fn described(plan: &Plan, location: &str) -> Value {
+    let mut value = json!({"registry": location});
     if let (Value::Object(object), Value::Object(plan)) = (&mut value, plan_json(plan)) {
         object.extend(plan);
     }

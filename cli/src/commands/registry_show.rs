@@ -22,27 +22,27 @@ pub(crate) enum RegistryCommand {
 /// Shows the registry.
 pub(crate) async fn run(RegistryCommand::Show: &RegistryCommand, program: &Program) -> Result<Done, Failure> {
     let workspace = Workspace::open(program)?;
-    let snapshot = workspace.registry.read().await?;
+    let read = workspace.registry.read().await?;
     let terminal = &program.terminal;
-    if let Some(foreign) = workspace.registry.foreign_write(&snapshot).await? {
+    if let Some(foreign) = workspace.registry.foreign_write(&read).await? {
         terminal.warn(&format!(
             "version `{}` was written by somebody who does not write through backsight, over version `{}` of ours",
-            foreign.version_id, foreign.newest_known.version_id
+            foreign.version_id, foreign.newest_known_version_id
         ));
     }
     if terminal.is_json() {
-        terminal.print_json(&snapshot.document.to_json()?);
+        terminal.print_json(&read.document.to_json()?);
         return Ok(Done::Done);
     }
     let unknown = || "unknown".to_owned();
-    let version = snapshot.document.version_id().unwrap_or_else(unknown);
-    let updated = snapshot.document.last_updated();
+    let version = read.document.version_id().unwrap_or_else(unknown);
+    let updated = read.document.last_updated();
     let updated = updated.map_or_else(unknown, |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string());
     terminal.print(&format!(
         "registry  {}\nversion   {version}\nwritten   {updated}\nsize      {}\n\n{}",
-        workspace.registry.location(),
-        bytes(snapshot.bytes.len() as u64),
-        projects(&snapshot.document, workspace.project()).text()
+        read.location,
+        bytes(read.bytes.len() as u64),
+        projects(&read.document, workspace.project()).text()
     ));
     Ok(Done::Done)
 }

@@ -1,8 +1,8 @@
 //! Settings: where they come from, which one wins, what they are in the end.
 
 pub(crate) mod memory;
+pub(crate) mod scheduler;
 mod settings;
-pub(crate) mod size;
 mod workspace;
 
 pub(crate) use settings::{Row, setting_rows};

@@ -1,8 +1,8 @@
 //! Which setting wins (default, file, environment, flag) and what `config show` says about each.
 
 use backsight_registry::feature_store::{FeatureStoreConfig, Origin};
+use backsight_registry::size::parse_size;
 
-use crate::config::size::parse_size;
 use crate::environment::Environment;
 use crate::errors::Failure;
 

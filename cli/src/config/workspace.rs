@@ -6,10 +6,13 @@ use backsight_registry::feature_store::{FeatureStoreConfig, load_feature_store, 
 use backsight_registry::store::RegistryStore;
 use backsight_storage::{Location, S3Options, StorageOptions, Stores};
 
+use crate::cluster::Cluster;
 use crate::commands::Program;
+use crate::config::scheduler::{self, SchedulerAddress};
 use crate::config::settings::override_from_environment;
 use crate::environment::Environment;
 use crate::errors::Failure;
+use crate::registry_access::RegistryAccess;
 
 /// What Feast takes the repo's folder from.
 pub(crate) const REPO_VARIABLE: &str = "FEATURE_REPO_DIR_ENV_VAR";
@@ -27,8 +30,10 @@ pub(crate) struct Workspace {
     pub(crate) config: FeatureStoreConfig,
     /// Storage as configured.
     pub(crate) stores: Stores,
-    /// The registry, not read yet.
-    pub(crate) registry: RegistryStore,
+    /// The scheduler that commands go through.
+    pub(crate) scheduler: Option<SchedulerAddress>,
+    /// The registry, not read yet: the one that is configured here, or the scheduler's.
+    pub(crate) registry: RegistryAccess,
 }
 
 impl Workspace {
@@ -44,12 +49,24 @@ impl Workspace {
         let config_path = config_path(program);
         let mut config = load(&config_path, environment)?;
         override_from_environment(&mut config, environment)?;
+        let scheduler = scheduler::resolve(&mut config, program)?;
         program.terminal.warn_of(&config.warnings);
         let stores = Stores::new(storage_options(config.backsight.s3.clone(), environment));
-        let endpoint = config.registry.s3_endpoint.as_deref();
-        let location = Location::parse(&config.registry.path, &repo, endpoint)?;
-        let registry = RegistryStore::open(stores.clone(), location);
-        Ok(Self { repo, config_path, config, stores, registry })
+        let registry = match &scheduler {
+            // The scheduler knows where its registry is; what this file says of one is not looked at.
+            Some(address) => RegistryAccess::Remote(Cluster::new(address, program)?),
+            None => {
+                let endpoint = config.registry.s3_endpoint.as_deref();
+                let location = Location::parse(&config.registry.path, &repo, endpoint)?;
+                RegistryAccess::Direct(RegistryStore::open(stores.clone(), location))
+            }
+        };
+        Ok(Self { repo, config_path, config, stores, scheduler, registry })
+    }
+
+    /// Whether there is a configuration to read.
+    pub(crate) fn has_config(program: &Program) -> bool {
+        program.environment.working.join(config_path(program)).exists()
     }
 
     /// The project that commands are about.

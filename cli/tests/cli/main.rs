@@ -8,7 +8,9 @@
 
 mod bad_definitions;
 mod bad_retrievals;
+mod cluster;
 mod concurrent;
+mod fake;
 mod flow;
 mod interrupt;
 mod s3;

@@ -105,3 +105,79 @@ fn edited(edits: &[(&str, &str)]) -> String {
         text.replace(from, to)
     })
 }
+
+#[test]
+fn definitions_of_every_kind_survive_as_a_registry() {
+    let all = "\
+kind: Project
+name: rides
+description: d
+tags: {team: ml}
+owner: ml@example.com
+---
+kind: Entity
+name: driver
+value_type: STRING
+description: who drives
+tags: {production: \"True\"}
+owner: ops
+---
+kind: FileSource
+path: s3://bucket/stats/*.parquet
+s3_endpoint_override: http://127.0.0.1:9000
+timestamp_field: ts
+created_timestamp_column: created
+field_mapping: {raw: clean}
+description: hourly
+tags: {a: b}
+owner: ops
+---
+kind: FeatureView
+name: stats
+entities: [driver]
+ttl: 1.5s
+schema:
+  - {name: clean, dtype: Float64, description: d, tags: {a: b}}
+  - {name: driver, dtype: String, description: key}
+  - {name: list, dtype: Array(Int64)}
+source: s3://bucket/stats/*.parquet
+online: false
+enabled: no
+tags: {production: \"True\"}
+owner: ops
+---
+kind: FeatureView
+name: global
+schema: [{name: g, dtype: Int64}]
+source: s3://bucket/stats/*.parquet
+---
+kind: RequestSource
+name: ask
+schema: [{name: amount, dtype: Int64, description: how much}]
+---
+kind: OnDemandFeatureView
+name: derived
+sources: [{view: stats, name: s, features: [clean]}, ask]
+schema: [{name: sum, dtype: Float64}]
+mode: python
+udf: |
+  def add(inputs):
+      return {'sum': inputs['clean']}
+---
+kind: FeatureService
+name: model
+features:
+  - stats
+  - {view: stats, name: origin, features: [list, clean], join_key_map: {driver: origin_id}}
+  - derived:sum
+description: all
+tags: {a: b}
+owner: ops
+";
+    for text in [all, REPO] {
+        let wanted = definitions(text);
+        let sent = applied(&nothing(), &wanted).to_bytes();
+        let read = RegistryDocument::parse(&sent).unwrap().catalog("rides").unwrap().as_definitions();
+        assert_eq!(read, wanted);
+    }
+}

@@ -21,7 +21,7 @@ mod views;
 pub use apply_error::ApplyError;
 pub use edit::Stamp;
 pub use error::DocumentError;
-pub use fingerprint::ProjectFingerprint;
+pub use fingerprint::{NoFingerprint, ProjectFingerprint};
 pub use kind::ObjectKind;
 pub use registry_document::RegistryDocument;
 pub use signature::Signature;

@@ -5,6 +5,7 @@ use backsight_storage::S3Options;
 use super::config::BacksightConfig;
 use super::read::{Settings, as_given};
 use crate::problem::Problems;
+use crate::size::parse_size;
 use crate::yaml::{Keys, Reader, Resolved, Spanned, Value};
 
 const SECRET: &str = "secrets come from the environment or the provider's usual chain, never from a file";
@@ -128,69 +129,17 @@ fn read_bytes(section: &Reader<'_>, key: &str, problems: &mut Problems) -> Optio
     let node = &section.get(key)?.value;
     let bytes = match &node.value {
         Value::Scalar(scalar) if !matches!(scalar.resolve(), Resolved::Boolean(_)) => {
-            parse_bytes(&scalar.text)
+            parse_size(&scalar.text).ok()
         }
         _ => None,
     };
     match bytes {
-        Some(value) if value > 0 => Some(Spanned { value, position: node.position.clone() }),
-        _ => {
+        Some(value) => Some(Spanned { value, position: node.position.clone() }),
+        None => {
             let given = node.describe();
             let message = format!("`{key}` of `backsight` must be a size above zero, got {given}");
             problems.push_hint(&node.position, message, "write `8GiB`, `512MB`, or a number of bytes");
             None
-        }
-    }
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    const UNITS: [(&str, u64); 10] = [
-        ("", 1),
-        ("b", 1),
-        ("kb", 1_000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("tb", 1_000_000_000_000),
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("tib", 1 << 40),
-    ];
-    let text = text.trim();
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim().to_ascii_lowercase();
-    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || number.ends_with('.') || fraction.len() > 9 {
-        return None;
-    }
-    let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let scaled = format!("{whole}{fraction}").parse::<u128>().ok()?.checked_mul(u128::from(*factor))?;
-    u64::try_from(scaled / scale).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_bytes;
-
-    #[test]
-    fn sizes_in_bytes() {
-        for (text, expected) in [
-            ("8GiB", Some(8 << 30)),
-            ("512MB", Some(512_000_000)),
-            ("1.5 gib", Some(3 << 29)),
-            ("1024", Some(1024)),
-            ("0", Some(0)),
-            ("10 b", Some(10)),
-            ("8G", None),
-            ("-1", None),
-            ("1.GiB", None),
-            (".5GiB", None),
-            ("many", None),
-            ("99999999999999TiB", None),
-        ] {
-            assert_eq!(parse_bytes(text), expected, "{text}");
         }
     }
 }

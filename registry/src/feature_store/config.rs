@@ -81,6 +81,8 @@ pub enum Origin {
     File(Position),
     /// An environment variable of this name.
     Environment(String),
+    /// An option of the command line of this name.
+    Flag(String),
 }
 
 impl fmt::Display for Origin {
@@ -89,6 +91,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File(position) => write!(f, "{position}"),
             Self::Environment(name) => write!(f, "environment variable `{name}`"),
+            Self::Flag(name) => write!(f, "option `{name}`"),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use backsight_registry::size::parse_size;
 use backsight_retrieval::{FeatureSelection, RetrievalRequest, SpineRequest};
 use clap::{ArgGroup, Args, ValueEnum};
 
-use crate::config::size::parse_size;
+use crate::errors::Failure;
 
 /// Arguments of `retrieve`.
 #[derive(Debug, Clone, Args)]
@@ -48,6 +49,12 @@ pub(crate) struct RetrieveArgs {
     /// Show how it would be done, and do nothing
     #[arg(long, help_heading = "How to do it")]
     pub(crate) explain: bool,
+    /// Submit it to the scheduler and do not wait for its end
+    #[arg(long, conflicts_with = "explain", help_heading = "How to do it")]
+    pub(crate) detach: bool,
+    /// Place in the scheduler's queue: higher goes first [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "How to do it")]
+    pub(crate) priority: Option<i32>,
     /// Memory to keep within, as `8GiB` [default: 60 % of what is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "How to do it")]
     pub(crate) memory_limit: Option<u64>,
@@ -55,8 +62,8 @@ pub(crate) struct RetrieveArgs {
     #[arg(long, value_name = "N", help_heading = "How to do it")]
     pub(crate) partitions: Option<NonZeroUsize>,
     /// Engine to run on, for comparisons
-    #[arg(long, value_name = "ENGINE", default_value = "embedded", hide = true)]
-    pub(crate) engine: EngineName,
+    #[arg(long, value_name = "ENGINE", hide = true)]
+    pub(crate) engine: Option<EngineName>,
 }
 
 /// The engines of this process.
@@ -74,6 +81,36 @@ impl RetrieveArgs {
     /// Whether rows are shown instead of written.
     pub(crate) fn is_preview(&self) -> bool {
         self.output == "-"
+    }
+
+    /// The spine, as it was written.
+    pub(crate) fn spine(&self) -> &str {
+        &self.spine
+    }
+
+    /// Options that do not go together with a scheduler, or with none.
+    pub(crate) fn check(&self, has_scheduler: bool) -> Result<(), Failure> {
+        if !has_scheduler {
+            let given = [("--detach", self.detach), ("--priority", self.priority.is_some())];
+            let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+            return Err(Failure::usage(format!("`{option}` needs a scheduler, and none is configured"))
+                .with_hint("name one with `--scheduler http://host:50050`"));
+        }
+        let given = [
+            ("--memory-limit", self.memory_limit.is_some()),
+            ("--partitions", self.partitions.is_some()),
+            ("--engine", self.engine.is_some()),
+        ];
+        if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
+            let failure = Failure::usage(format!("`{option}` has no effect on a scheduler's executors"));
+            return Err(failure.with_hint(
+                "executors have options of their own; `--scheduler none` retrieves in this process",
+            ));
+        }
+        if self.detach && self.is_preview() {
+            return Err(Failure::usage("`--detach` needs an output to write to, `--output -` shows rows"));
+        }
+        Ok(())
     }
 
     /// The request, as it is recorded.
@@ -139,6 +176,26 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn options_go_with_a_scheduler_or_with_none() {
+        let check = |options: &str, has_scheduler: bool| {
+            let args = parse(&format!("b retrieve --feature-service m --spine s {options}")).unwrap();
+            args.check(has_scheduler)
+        };
+        for options in ["--output o --detach", "--output o --priority -3"] {
+            assert!(check(options, true).is_ok(), "{options}");
+            assert_eq!(check(options, false).unwrap_err().status(), 2, "{options}");
+        }
+        for options in
+            ["--output o --memory-limit 1GiB", "--output o --partitions 2", "--output o --engine naive"]
+        {
+            assert!(check(options, false).is_ok(), "{options}");
+            assert_eq!(check(options, true).unwrap_err().status(), 2, "{options}");
+        }
+        assert_eq!(check("--output - --detach", true).unwrap_err().status(), 2);
+        assert!(parse("b retrieve --feature-service m --spine s --output o --detach --explain").is_err());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What `retrieve` shows: the committed dataset, a preview, or the plan.
 
-use backsight_retrieval::{ExplainedKey, ExplainedView, Explanation, Finished, Preview};
-use backsight_storage::Location;
+use backsight_retrieval::{ExplainedKey, ExplainedView, Explanation, Manifest, Preview};
 use serde_json::{Value, json};
 
 use crate::commands::Program;
@@ -15,19 +14,21 @@ use crate::render::units::{bytes, count, counted};
 const SHARDS_SHOWN: usize = 20;
 
 /// The dataset and its report.
-pub(crate) fn finished(finished: &Finished, location: &Location, request_id: &str, program: &Program) {
-    let manifest = &finished.manifest;
+pub(crate) fn dataset(manifest: &Manifest, is_repeated: bool, location: &str, program: &Program) {
     let terminal = &program.terminal;
     if terminal.is_json() {
         terminal.print_json(&json!({
-            "output": location.to_string(),
-            "repeated": finished.repeated,
+            "output": location,
+            "repeated": is_repeated,
             "manifest": serde_json::to_value(manifest).unwrap_or(Value::Null),
         }));
         return;
     }
-    if finished.repeated {
-        terminal.note(&format!("Request `{request_id}` had been answered before; this is its dataset."));
+    if is_repeated {
+        terminal.note(&format!(
+            "Request `{}` had been answered before; this is its dataset.",
+            manifest.request_id
+        ));
     }
     let written = manifest.parts.iter().map(|part| part.bytes).sum();
     let files = counted(manifest.parts.len() as u64, "file", "files");

@@ -16,22 +16,28 @@ use datafusion::physical_plan::displayable;
 use uuid::Uuid;
 
 use crate::commands::retrieve::args::{EngineName, RetrieveArgs};
-use crate::commands::retrieve::render;
+use crate::commands::retrieve::{remote, render};
 use crate::commands::{Done, Program};
 use crate::config::Workspace;
 use crate::config::memory::default_limit;
 use crate::errors::Failure;
 use crate::progress::{Totals, with_progress};
+use crate::registry_access::RegistryAccess;
 
 /// Rows that a preview shows.
-const PREVIEW_ROWS: u64 = 20;
+pub(super) const PREVIEW_ROWS: u64 = 20;
 
 /// Fetches features.
 pub(crate) async fn run(args: RetrieveArgs, program: &Program) -> Result<Done, Failure> {
+    let workspace = Workspace::open(program)?;
+    args.check(workspace.scheduler.is_some())?;
+    if let RegistryAccess::Remote(cluster) = &workspace.registry {
+        return remote::run(&args, &workspace, cluster, program).await;
+    }
     let before = tokio::select! {
         biased;
         () = program.interrupt.clone().asked() => Err(cancelled(&args)),
-        ready = Ready::make(&args, program) => ready,
+        ready = Ready::make(&args, workspace, program) => ready,
     };
     let ready = before?;
     if args.explain {
@@ -60,23 +66,18 @@ struct Ready {
 }
 
 impl Ready {
-    async fn make(args: &RetrieveArgs, program: &Program) -> Result<Self, Failure> {
-        let workspace = Workspace::open(program)?;
+    async fn make(args: &RetrieveArgs, workspace: Workspace, program: &Program) -> Result<Self, Failure> {
         workspace.config.require_file_store()?;
-        if workspace.config.backsight.scheduler.is_some() {
-            program
-                .terminal
-                .warn("`backsight.scheduler` is set, but this version retrieves in its own process");
-        }
-        let snapshot = workspace.registry.read().await?;
-        let catalog = snapshot.document.catalog(workspace.project())?;
-        let form = if args.engine == EngineName::Naive { JoinForm::NaiveLoop } else { JoinForm::SlotFold };
+        let read = workspace.registry.read().await?;
+        let catalog = read.document.catalog(workspace.project())?;
+        let engine = args.engine.unwrap_or(EngineName::Embedded);
+        let form = if engine == EngineName::Naive { JoinForm::NaiveLoop } else { JoinForm::SlotFold };
         let bases = Bases { working: &program.environment.working, repo: &workspace.repo };
         let request = args.request(workspace.project());
         let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
         let options = engine_options(args, &workspace, program)?;
         let stores = workspace.stores.clone();
-        let engine: Arc<dyn RetrievalEngine> = match args.engine {
+        let engine: Arc<dyn RetrievalEngine> = match engine {
             EngineName::Embedded | EngineName::Naive => {
                 Arc::new(EmbeddedEngine::new(stores, options.clone(), form)?)
             }
@@ -85,7 +86,7 @@ impl Ready {
                 Arc::new(LocalCluster::start(stores, options.clone(), 1, slots).await?)
             }
         };
-        let registry = (snapshot.document.version_id(), snapshot.bytes);
+        let registry = (read.document.version_id(), read.bytes);
         Ok(Self { workspace, prepared, engine, options, registry })
     }
 
@@ -158,7 +159,7 @@ async fn write(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<
     let finished = with_progress(&program.terminal, totals, Arc::clone(&context.progress), work).await;
     match finished {
         Ok(finished) => {
-            render::finished(&finished, &location, &options.request_id, program);
+            render::dataset(&finished.manifest, finished.repeated, &location.to_string(), program);
             Ok(Done::Done)
         }
         Err(RetrievalError::Cancelled) => Err(cancelled(args)),
@@ -166,7 +167,7 @@ async fn write(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<
     }
 }
 
-fn cancelled(args: &RetrieveArgs) -> Failure {
+pub(super) fn cancelled(args: &RetrieveArgs) -> Failure {
     if args.is_preview() || args.explain {
         return Failure::cancelled("cancelled");
     }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{applied, definitions, nothing};
 use crate::diff::diff;
+use crate::document::RegistryDocument;
 
 /// A small random repo in a small space of names, so that two of them share much.
 #[derive(Debug, Clone)]
@@ -162,5 +163,19 @@ proptest! {
         prop_assert_eq!(plan.has_changes(), first.to_bytes() != second.to_bytes());
         let settled = diff(&second.catalog("rides").unwrap(), &after);
         prop_assert!(!settled.has_changes(), "{:?}", settled.changes);
+    }
+
+    /// Definitions travel as a registry of their own: whoever reads them back applies the same.
+    #[test]
+    fn definitions_survive_as_a_registry(before in repo(), after in repo()) {
+        let (before, after) = (definitions(&before.text()), definitions(&after.text()));
+        let sent = applied(&nothing(), &after).to_bytes();
+        let read = RegistryDocument::parse(&sent).unwrap();
+        prop_assert_eq!(read.projects(), vec!["rides".to_owned()]);
+        let read = read.catalog("rides").unwrap().as_definitions();
+        prop_assert_eq!(&read, &after);
+
+        let registry = applied(&nothing(), &before);
+        prop_assert_eq!(applied(&registry, &read).to_bytes(), applied(&registry, &after).to_bytes());
     }
 }

@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 10] = [
 ];
 
 /// Reads a size above zero; the error says what is allowed.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let refused =
         || format!("`{text}` is not a size; write `8GiB`, `512MB`, or a number of bytes above zero");
     bytes_of(text).filter(|bytes| *bytes > 0).ok_or_else(refused)

@@ -1,0 +1,235 @@
+//! Which query jobs somebody waits for, which executors work on them, and which executors have gone silent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use backsight_proto::control::{SyncExecutorRequest, SyncExecutorResponse};
+use ballista_scheduler::scheduler_server::JobIdGenerator;
+use tokio::sync::watch;
+
+/// Query jobs that have ended and are remembered; executors ask within seconds.
+const ENDED_KEPT: usize = 10_000;
+
+/// How a query job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Somebody waits for it.
+    Active { since: Instant },
+    /// Its rows have been read: what it staged is in an account.
+    Read,
+    /// Nobody wants what it staged.
+    GivenUp,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    at: Instant,
+    is_draining: bool,
+    query_jobs: Vec<String>,
+}
+
+/// An executor as it was last heard of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownExecutor {
+    pub(crate) id: String,
+    pub(crate) silent: Duration,
+    pub(crate) is_draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    jobs: BTreeMap<String, Standing>,
+    ended: VecDeque<String>,
+    executors: BTreeMap<String, Seen>,
+    /// Who waits for each active job learns of the loss of an executor here.
+    lost: BTreeMap<String, watch::Sender<Option<String>>>,
+}
+
+/// The query jobs of this scheduler.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct QueryJobs(Arc<Mutex<Inner>>);
+
+impl QueryJobs {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new id that somebody waits for from now on.
+    fn start(&self) -> String {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let mut inner = self.inner();
+        inner.jobs.insert(id.clone(), Standing::Active { since: Instant::now() });
+        inner.lost.insert(id.clone(), watch::Sender::new(None));
+        id
+    }
+
+    /// Learns whether an executor that may work on a job is lost: its id.
+    pub(crate) fn watch_loss(&self, job: &str) -> Option<watch::Receiver<Option<String>>> {
+        self.inner().lost.get(job).map(watch::Sender::subscribe)
+    }
+
+    /// The job's rows have been read.
+    pub(crate) fn read(&self, job: &str) {
+        self.end(job, Standing::Read);
+    }
+
+    /// Nobody waits for the job any more.
+    pub(crate) fn give_up(&self, job: &str) {
+        self.end(job, Standing::GivenUp);
+    }
+
+    fn end(&self, job: &str, standing: Standing) {
+        let mut inner = self.inner();
+        inner.lost.remove(job);
+        let known = inner.jobs.insert(job.to_owned(), standing);
+        if matches!(known, None | Some(Standing::Active { .. })) {
+            inner.ended.push_back(job.to_owned());
+        }
+        while inner.ended.len() > ENDED_KEPT {
+            if let Some(oldest) = inner.ended.pop_front() {
+                inner.jobs.remove(&oldest);
+            }
+        }
+    }
+
+    /// Takes an executor's word and tells it what to stop.
+    pub(crate) fn sync(&self, request: &SyncExecutorRequest, now: Instant) -> SyncExecutorResponse {
+        let mut inner = self.inner();
+        let seen =
+            Seen { at: now, is_draining: request.is_draining, query_jobs: request.query_jobs.clone() };
+        inner.executors.insert(request.executor_id.clone(), seen);
+        let mut response = SyncExecutorResponse::default();
+        for job in &request.query_jobs {
+            match inner.jobs.get(job) {
+                Some(Standing::Active { .. }) => {}
+                Some(Standing::GivenUp) => {
+                    response.stop.push(job.clone());
+                    response.discard.push(job.clone());
+                }
+                // An unknown one is of an earlier life of this scheduler: its parts may be in a job's record.
+                Some(Standing::Read) | None => response.stop.push(job.clone()),
+            }
+        }
+        response
+    }
+
+    /// An executor says that it ends.
+    pub(crate) fn stopped(&self, executor: &str) {
+        let mut inner = self.inner();
+        if let Some(seen) = inner.executors.remove(executor) {
+            inner.report_loss(executor, &seen);
+        }
+    }
+
+    /// Takes executors that were silent for too long for lost; returns them.
+    pub(crate) fn expire(&self, now: Instant, timeout: Duration) -> Vec<String> {
+        let mut inner = self.inner();
+        let is_silent = |seen: &Seen| now.saturating_duration_since(seen.at) > timeout;
+        let silent: Vec<(String, Seen)> = inner
+            .executors
+            .iter()
+            .filter(|(_, seen)| is_silent(seen))
+            .map(|(id, seen)| (id.clone(), seen.clone()))
+            .collect();
+        for (id, seen) in &silent {
+            inner.executors.remove(id);
+            inner.report_loss(id, seen);
+        }
+        silent.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// The executors that are not lost.
+    pub(crate) fn executors(&self, now: Instant) -> Vec<KnownExecutor> {
+        let known = |(id, seen): (&String, &Seen)| KnownExecutor {
+            id: id.clone(),
+            silent: now.saturating_duration_since(seen.at),
+            is_draining: seen.is_draining,
+        };
+        self.inner().executors.iter().map(known).collect()
+    }
+}
+
+impl Inner {
+    /// Jobs that the executor named last, and those that it may have got since.
+    fn report_loss(&self, executor: &str, seen: &Seen) {
+        for (job, standing) in &self.jobs {
+            let Standing::Active { since } = standing else { continue };
+            let may_have_got_it = !seen.is_draining && *since >= seen.at;
+            if (may_have_got_it || seen.query_jobs.contains(job))
+                && let Some(watcher) = self.lost.get(job)
+            {
+                watcher.send_replace(Some(executor.to_owned()));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl JobIdGenerator for QueryJobs {
+    /// The job is known before an executor can get a task of it.
+    async fn next_id(&self) -> String {
+        self.start()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(executor: &str, query_jobs: &[&str], is_draining: bool) -> SyncExecutorRequest {
+        let query_jobs = query_jobs.iter().map(|job| (*job).to_owned()).collect();
+        SyncExecutorRequest { executor_id: executor.to_owned(), query_jobs, is_draining }
+    }
+
+    #[test]
+    fn an_executor_stops_what_nobody_waits_for_and_removes_only_what_was_given_up() {
+        let jobs = QueryJobs::default();
+        let (active, read, given_up) = (jobs.start(), jobs.start(), jobs.start());
+        jobs.read(&read);
+        jobs.give_up(&given_up);
+        let named = [active.as_str(), &read, &given_up, "of an earlier life"];
+        let answer = jobs.sync(&word("e", &named, false), Instant::now());
+        assert_eq!(answer.stop, [read.as_str(), &given_up, "of an earlier life"]);
+        assert_eq!(answer.discard, [given_up]);
+    }
+
+    #[test]
+    fn the_loss_of_an_executor_reaches_the_jobs_that_it_may_work_on() {
+        let jobs = QueryJobs::default();
+        let start = Instant::now();
+        let (hit, other) = (jobs.start(), jobs.start());
+        let heard = Instant::now() + Duration::from_millis(1);
+        jobs.sync(&word("e", &[&hit], false), heard);
+        let (of_hit, of_other) = (jobs.watch_loss(&hit).unwrap(), jobs.watch_loss(&other).unwrap());
+        assert!(jobs.expire(heard + Duration::from_secs(5), Duration::from_secs(6)).is_empty());
+        assert_eq!(jobs.expire(heard + Duration::from_secs(7), Duration::from_secs(6)), ["e"]);
+        assert_eq!(of_hit.borrow().as_deref(), Some("e"));
+        assert_eq!(*of_other.borrow(), None, "it was there before the executor's last word, which did not name it");
+        assert!(jobs.executors(start).is_empty());
+    }
+
+    #[test]
+    fn a_drained_executor_is_no_loss() {
+        let jobs = QueryJobs::default();
+        let heard = Instant::now();
+        jobs.sync(&word("e", &[], true), heard);
+        let job = jobs.start();
+        let loss = jobs.watch_loss(&job).unwrap();
+        jobs.stopped("e");
+        assert_eq!(*loss.borrow(), None);
+    }
+
+    #[test]
+    fn ended_jobs_are_remembered_up_to_a_bound() {
+        let jobs = QueryJobs::default();
+        for _ in 0..ENDED_KEPT + 5 {
+            let id = jobs.start();
+            jobs.read(&id);
+            jobs.give_up(&id);
+        }
+        assert_eq!(jobs.inner().jobs.len(), ENDED_KEPT);
+        assert!(jobs.inner().lost.is_empty());
+    }
+}
