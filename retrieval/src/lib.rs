@@ -34,6 +34,7 @@ mod staging;
 mod widen;
 mod wire_failure;
 
+pub use backsight_asof::JoinForm;
 pub use codec::RetrievalPhysicalCodec;
 pub use commit::{Attempt, OpenRequest, Opened, Output};
 pub use engine::{RetrievalEngine, RunContext};

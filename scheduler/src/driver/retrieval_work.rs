@@ -1,0 +1,291 @@
+//! The deeds behind a job's actions: plan it, run a shard, commit, clear away. Each answers with an event.
+
+use std::sync::Arc;
+
+use backsight_retrieval::{
+    Attempt, Bases, DatasetCommit, JoinForm, Manifest, OpenRequest, Opened, Output, Prepared, RetrievalError,
+    RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, commit_dataset, prepare,
+    write_shard,
+};
+use backsight_storage::Location;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::shared::{Shared, job_failure, now};
+use crate::jobs::{Event, Job, JobFailure, ShardPlan, ShardState};
+
+/// What a planned job works with.
+#[derive(Clone)]
+pub(crate) struct Ready {
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) attempt: Arc<Attempt>,
+    registry: (Option<String>, Bytes),
+    started: chrono::DateTime<chrono::Utc>,
+}
+
+/// What a shard is, as it is stored: equal ones give equal parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredSpec {
+    shard: ShardSpec,
+    /// Identifies the files that are read.
+    files_hash: String,
+    /// The registry's version.
+    registry_version: Option<String>,
+}
+
+/// What a planning came to.
+pub(crate) enum Planning {
+    Ready(Box<Ready>, Event),
+    Event(Event),
+}
+
+/// The request of a job.
+pub(crate) fn request_of(job: &Job) -> Result<RetrievalRequest, RetrievalError> {
+    serde_json::from_value(job.request.clone())
+        .map_err(|e| RetrievalError::Bug { message: format!("a stored request cannot be read: {e}") })
+}
+
+/// Where the dataset of a job goes.
+fn output_of(shared: &Shared, job: &Job) -> Result<Output, RetrievalError> {
+    let text = job.output.as_deref().unwrap_or_default();
+    let location = Location::parse(text, &shared.options.repo, None)?;
+    Ok(Output::new(shared.options.stores.clone(), location))
+}
+
+/// Resolves, claims the output, cuts into shards.
+pub(crate) async fn plan(shared: Shared, job: Job, number: u32) -> Planning {
+    match try_plan(&shared, &job, number).await {
+        Ok(planning) => planning,
+        Err(error) => Planning::Event(Event::PlanFailed { attempt: number, failure: job_failure(&error) }),
+    }
+}
+
+async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, RetrievalError> {
+    let request = request_of(job)?;
+    let started = now();
+    let opened = open(shared, job, &request, number).await?;
+    let attempt = match opened {
+        Opened::Committed(manifest) => {
+            let result = manifest_json(&manifest)?;
+            return Ok(Planning::Event(Event::AlreadyCommitted { attempt: number, result }));
+        }
+        Opened::Writing(attempt) => Arc::new(*attempt),
+    };
+    let planned = prepare_request(shared, &request).await;
+    let (prepared, registry) = match planned {
+        Ok(planned) => planned,
+        Err(error) => {
+            release(&attempt, job).await;
+            return Err(error);
+        }
+    };
+    let files_hash = prepared.files_hash();
+    let cutting = prepared.cut(&shared.options.shards);
+    tracing::info!(job = %job.id, shards = cutting.shards.len(), reason = cutting.reason, "planned");
+    let mut shards = Vec::with_capacity(cutting.shards.len());
+    for shard in cutting.shards {
+        let spec = StoredSpec {
+            shard: shard.spec,
+            files_hash: files_hash.clone(),
+            registry_version: registry.0.clone(),
+        };
+        shards.push(ShardPlan {
+            label: shard.label,
+            rows: shard.rows,
+            bytes_to_read: shard.bytes_to_read,
+            spec: to_json(&spec)?,
+        });
+    }
+    let registry_version = registry.0.clone().unwrap_or_default();
+    let ready = Ready { prepared: Arc::new(prepared), attempt, registry, started };
+    let event = Event::Planned { attempt: number, registry_version, shards };
+    Ok(Planning::Ready(Box::new(ready), event))
+}
+
+/// Opens the output for a job: as its own when it has worked on it before.
+async fn open(
+    shared: &Shared,
+    job: &Job,
+    request: &RetrievalRequest,
+    number: u32,
+) -> Result<Opened, RetrievalError> {
+    let name = format!("{}-{number}", uuid::Uuid::new_v4().simple());
+    let ask = OpenRequest {
+        request_id: &job.id.0,
+        request,
+        overwrite: job.overwrite,
+        claimant: &shared.claimant(),
+        attempt: &name,
+        now: now(),
+        is_gone: |_| false,
+        // Whoever holds the lease of the job may take over what an earlier holder claimed for it.
+        resumes: true,
+    };
+    output_of(shared, job)?.open(&ask).await
+}
+
+/// Reads registry, spine and sources, and plans.
+pub(crate) async fn prepare_request(
+    shared: &Shared,
+    request: &RetrievalRequest,
+) -> Result<(Prepared, (Option<String>, Bytes)), RetrievalError> {
+    let options = &shared.options;
+    let remote = |failure: backsight_proto::control::Failure| {
+        RetrievalError::Remote(Box::new(crate::service::wire_failure(failure)))
+    };
+    let snapshot = options
+        .registry
+        .read()
+        .await
+        .map_err(|error| remote(crate::registry_service::failure_of(&error)))?;
+    let catalog = snapshot.document.catalog(&request.project).map_err(|error| {
+        let hint = error.hint();
+        let failure = backsight_retrieval::WireFailure::new(error.code(), error.to_string(), hint);
+        RetrievalError::Remote(Box::new(failure))
+    })?;
+    let bases = Bases { working: &options.repo, repo: &options.repo };
+    let prepared = prepare(&options.stores, &catalog, request, bases, JoinForm::SlotFold).await?;
+    Ok((prepared, (snapshot.document.version_id(), snapshot.bytes)))
+}
+
+/// Gives a claim back that nothing will be written under.
+async fn release(attempt: &Attempt, job: &Job) {
+    if job.shards_done() > 0 {
+        return;
+    }
+    if let Err(error) = attempt.abandon(&StagingLog::default()).await {
+        tracing::warn!(job = %job.id, %error, "the claim on the output could not be removed");
+    }
+}
+
+/// Runs one attempt of a shard.
+pub(crate) async fn run_shard(
+    shared: Shared,
+    ready: Ready,
+    job: String,
+    shard: u32,
+    attempt: u32,
+    plan: ShardPlan,
+) -> Event {
+    let result = try_run_shard(&shared, &ready, &job, shard, &plan).await;
+    shared.set_live(&job, shard, None);
+    match result {
+        Ok(result) => Event::ShardSucceeded { shard, attempt, result },
+        Err(error) => {
+            let error = ready.prepared.explain_failure(&shared.options.stores, error).await;
+            tracing::warn!(job, shard, attempt, %error, "a shard has failed");
+            Event::ShardFailed { shard, attempt, failure: job_failure(&error) }
+        }
+    }
+}
+
+async fn try_run_shard(
+    shared: &Shared,
+    ready: &Ready,
+    job: &str,
+    shard: u32,
+    plan: &ShardPlan,
+) -> Result<Value, RetrievalError> {
+    let spec: StoredSpec = serde_json::from_value(plan.spec.clone())
+        .map_err(|e| RetrievalError::Bug { message: format!("a stored shard cannot be read: {e}") })?;
+    let (started, mut query_jobs) = mpsc::unbounded_channel();
+    let engine = shared.engine().await.telling(started);
+    let run = ShardRun {
+        prepared: &ready.prepared,
+        shard: Some(&spec.shard),
+        output: ready.attempt.output().location(),
+        attempt: ready.attempt.name(),
+    };
+    let context = RunContext::default();
+    let written = write_shard(&run, &engine, &context);
+    tokio::pin!(written);
+    loop {
+        tokio::select! {
+            parts = &mut written => return to_json(&parts?),
+            Some(query_job) = query_jobs.recv() => shared.set_live(job, shard, Some(query_job)),
+        }
+    }
+}
+
+/// Commits the results of all shards.
+pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) -> Event {
+    let failed = |failure: JobFailure, is_durable| Event::CommitFailed { attempt: number, failure, is_durable };
+    let parts = match parts_of(&job) {
+        Ok(parts) => parts,
+        Err(error) => return failed(job_failure(&error), false),
+    };
+    let dataset = DatasetCommit {
+        prepared: &ready.prepared,
+        engine: "ballista",
+        request_id: &job.id.0,
+        registry: &ready.registry,
+        started: job
+            .started_at_ms
+            .and_then(chrono::DateTime::from_timestamp_millis)
+            .unwrap_or(ready.started),
+        now,
+    };
+    let log = StagingLog::default();
+    let stores = &shared.options.stores;
+    match commit_dataset(&dataset, stores, &ready.attempt, parts, &log).await {
+        Ok(manifest) => match manifest_json(&manifest) {
+            Ok(result) => Event::Committed { result },
+            Err(error) => failed(job_failure(&error), true),
+        },
+        Err(error) => {
+            tracing::warn!(job = %job.id, %error, "a commit has failed");
+            failed(job_failure(&error), ready.attempt.may_be_durable())
+        }
+    }
+}
+
+/// Clears away what a job has staged, and its claim.
+pub(crate) async fn abandon(shared: Shared, ready: Option<Ready>, job: Job, number: u32) -> Event {
+    if let Err(error) = try_abandon(&shared, ready, &job).await {
+        tracing::warn!(job = %job.id, %error, "what a job had staged could not all be removed");
+    }
+    Event::Abandoned { attempt: number }
+}
+
+async fn try_abandon(shared: &Shared, ready: Option<Ready>, job: &Job) -> Result<(), RetrievalError> {
+    let attempt = match ready {
+        Some(ready) => ready.attempt,
+        None if job.output.is_none() || job.plan_attempts == 0 => return Ok(()),
+        None => match open(shared, job, &request_of(job)?, job.plan_attempts).await {
+            Ok(Opened::Writing(attempt)) => Arc::new(*attempt),
+            Ok(Opened::Committed(_)) => return Ok(()),
+            // Somebody else's output: nothing there is ours.
+            Err(RetrievalError::OutputConflict { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        },
+    };
+    let log = StagingLog::default();
+    for parts in parts_of(job).unwrap_or_default() {
+        parts.log(attempt.output().location(), &log);
+    }
+    attempt.abandon(&log).await
+}
+
+/// The results of all shards that are done.
+fn parts_of(job: &Job) -> Result<Vec<ShardParts>, RetrievalError> {
+    let done = job.shards.iter().filter_map(|shard| match &shard.state {
+        ShardState::Done { result, .. } => Some(result),
+        ShardState::Pending { .. } | ShardState::Running { .. } => None,
+    });
+    done.map(|result| {
+        serde_json::from_value(result.clone())
+            .map_err(|e| RetrievalError::Bug { message: format!("a stored result cannot be read: {e}") })
+    })
+    .collect()
+}
+
+fn manifest_json(manifest: &Manifest) -> Result<Value, RetrievalError> {
+    to_json(manifest)
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Value, RetrievalError> {
+    serde_json::to_value(value)
+        .map_err(|e| RetrievalError::Bug { message: format!("a value cannot be written as JSON: {e}") })
+}

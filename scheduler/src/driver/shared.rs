@@ -1,0 +1,119 @@
+//! What all jobs of one scheduler share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backsight_proto::ErrorCode;
+use backsight_retrieval::{Claimant, RetrievalError, WireFailure};
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, mpsc};
+
+use super::metrics::Metrics;
+use crate::jobs::{Job, JobError, JobFailure};
+use crate::options::SchedulerOptions;
+use crate::query::{ClusterEngine, Host};
+use crate::store::{JobRow, JobStore, JobStoreError};
+
+/// The clock.
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// The clock in milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    now().timestamp_millis()
+}
+
+/// Query jobs of the shards that run now, by job and shard.
+type Live = BTreeMap<(String, u32), String>;
+
+/// What all jobs share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) options: Arc<SchedulerOptions>,
+    pub(crate) store: Arc<dyn JobStore>,
+    pub(crate) host: Host,
+    pub(crate) reaper: mpsc::UnboundedSender<String>,
+    /// Wakes the dispatcher: a job came, ended or is to be cancelled.
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) metrics: Metrics,
+    live: Arc<Mutex<Live>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Arc<SchedulerOptions>,
+        store: Arc<dyn JobStore>,
+        host: Host,
+        reaper: mpsc::UnboundedSender<String>,
+        metrics: Metrics,
+    ) -> Self {
+        let (changed, live) = (Arc::default(), Arc::default());
+        Self { options, store, host, reaper, changed, metrics, live }
+    }
+
+    /// An engine for one plan, as wide as the cluster is now.
+    pub(crate) async fn engine(&self) -> ClusterEngine {
+        let partitions = match self.options.partitions {
+            Some(partitions) => partitions.get(),
+            None => self.host.vcores().await,
+        };
+        ClusterEngine::new(self.host.clone(), partitions, self.reaper.clone())
+    }
+
+    /// Who claims outputs.
+    pub(crate) fn claimant(&self) -> Claimant {
+        Claimant { host: self.options.scheduler_id.clone(), process: std::process::id() }
+    }
+
+    /// Notes which query job a shard is, or that it is none any more.
+    pub(crate) fn set_live(&self, job: &str, shard: u32, query_job: Option<String>) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        match query_job {
+            Some(query_job) => live.insert((job.to_owned(), shard), query_job),
+            None => live.remove(&(job.to_owned(), shard)),
+        };
+    }
+
+    /// The query job of a shard.
+    pub(crate) fn live(&self, job: &str, shard: u32) -> Option<String> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(&(job.to_owned(), shard)).cloned()
+    }
+}
+
+/// A job as it is stored.
+pub(crate) fn row(job: &Job) -> Result<JobRow, JobError> {
+    Ok(JobRow {
+        id: job.id.to_string(),
+        project: job.project.clone(),
+        state: job.state.name().to_owned(),
+        is_finished: job.state.is_finished(),
+        priority: job.priority,
+        submitted_at_ms: job.submitted_at_ms,
+        finished_at_ms: job.finished_at_ms,
+        record: job.to_json()?,
+    })
+}
+
+/// A failure as a job keeps it.
+pub(crate) fn job_failure(error: &RetrievalError) -> JobFailure {
+    let WireFailure { code, message, causes, hint, is_retryable } = WireFailure::from(error);
+    JobFailure { code, message, causes, hint, is_retryable }
+}
+
+/// A failure of our own.
+pub(crate) fn bug(message: impl Into<String>) -> JobFailure {
+    JobFailure {
+        code: ErrorCode::Bug.name().to_owned(),
+        message: message.into(),
+        causes: Vec::new(),
+        hint: Some("this is a bug in backsight, please report it".to_owned()),
+        is_retryable: false,
+    }
+}
+
+/// Whether somebody else has the job now.
+pub(crate) fn is_lease_lost(error: &JobStoreError) -> bool {
+    matches!(error, JobStoreError::LeaseLost { .. })
+}
