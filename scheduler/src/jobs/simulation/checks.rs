@@ -144,6 +144,12 @@ impl Checks {
             Event::Planned { shards, .. } => !before.shards.iter().map(|shard| &shard.plan).eq(shards),
             _ => false,
         };
+        if let Event::Planned { shards, .. } = event
+            && before != after
+        {
+            let is_taken = after.shards.iter().map(|shard| &shard.plan).eq(shards);
+            self.require(is_taken, || format!("{}: what is done is not what is planned", before.id));
+        }
         let has_lost = before.shards.iter().filter(is_done).any(|shard| !after.shards.contains(shard));
         self.require(!has_lost || has_new_plan, || format!("{}: a shard that was done is not", before.id));
         self.seen.plans_changed += u32::from(has_lost);

