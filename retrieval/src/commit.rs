@@ -67,6 +67,8 @@ pub struct Attempt {
     replaces: Option<Replaced>,
     /// The intent is written: what was staged belongs to a dataset now.
     durable: AtomicBool,
+    /// Whether the intent is written is not known.
+    in_doubt: AtomicBool,
 }
 
 impl Output {
@@ -150,7 +152,7 @@ impl Output {
             _ => error.into(),
         })?;
         let version = tokio::sync::Mutex::new(version);
-        Ok(Attempt { output: self.clone(), claim, version, replaces, durable: AtomicBool::new(false) })
+        Ok(Attempt { output: self.clone(), claim, version, replaces, durable: AtomicBool::new(false), in_doubt: AtomicBool::new(false) })
     }
 
     async fn look(&self) -> Result<Found, RetrievalError> {
@@ -328,7 +330,13 @@ impl Attempt {
         output.stores.put(&output.own("registry.pb.next"), registry).await?;
         self.renew(now).await?;
         let intent = Intent { manifest, staged, replaces: self.replaces.clone() };
-        output.stores.create(&output.own("intent.json"), to_json(&intent)?).await?;
+        let bytes = to_json(&intent)?;
+        self.in_doubt.store(true, Ordering::Release);
+        if let Err(error) = output.stores.create(&output.own("intent.json"), bytes).await {
+            // A refusal says that it is not there; an answer that was lost says nothing.
+            self.in_doubt.store(error.code().is_retryable(), Ordering::Release);
+            return Err(error.into());
+        }
         self.durable.store(true, Ordering::Release);
         output.roll_forward(&intent).await?;
         output.clear_staging().await;
@@ -337,21 +345,30 @@ impl Attempt {
     }
 
     /// Clears away an attempt that will not be committed: uploads aborted, staged files and the claim removed.
-    /// Once the intent is durable it does nothing: opening the output again finishes that commit.
+    /// Once the intent is, or may be, durable it does nothing: opening the output again finishes that commit. What
+    /// somebody else who has the claim now has staged is left alone.
     ///
     /// # Errors
     /// Storage faults; what could be removed is removed all the same.
     pub async fn abandon(&self, log: &StagingLog) -> Result<(), RetrievalError> {
-        if self.durable.load(Ordering::Acquire) {
+        if self.may_be_durable() {
             return Ok(());
         }
         let output = &self.output;
         let result = log.discard(&output.stores).await;
-        output.clear_staging().await;
-        output.stores.delete(&output.own("registry.pb.next")).await?;
-        output.stores.delete(&output.own("claim")).await?;
-        output.remove_empty_folders().await;
+        let claim: Option<Claim> = output.read("claim").await?;
+        if claim.is_some_and(|claim| claim.attempt == self.claim.attempt) {
+            output.clear_staging().await;
+            output.stores.delete(&output.own("registry.pb.next")).await?;
+            output.stores.delete(&output.own("claim")).await?;
+            output.remove_empty_folders().await;
+        }
         result
+    }
+
+    /// Whether the intent is written, or may be: an answer was lost.
+    pub fn may_be_durable(&self) -> bool {
+        self.is_durable() || self.in_doubt.load(Ordering::Acquire)
     }
 
     /// Whether the intent is written: the dataset will be there whatever happens to this process.
