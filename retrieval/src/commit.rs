@@ -152,7 +152,14 @@ impl Output {
             _ => error.into(),
         })?;
         let version = tokio::sync::Mutex::new(version);
-        Ok(Attempt { output: self.clone(), claim, version, replaces, durable: AtomicBool::new(false), in_doubt: AtomicBool::new(false) })
+        Ok(Attempt {
+            output: self.clone(),
+            claim,
+            version,
+            replaces,
+            durable: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
+        })
     }
 
     async fn look(&self) -> Result<Found, RetrievalError> {

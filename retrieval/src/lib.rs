@@ -56,7 +56,7 @@ pub use request::{FeatureSelection, RetrievalRequest, SpineRequest};
 pub use resolve::{ResolveError, ResolvedFeature, ResolvedKey, ResolvedView, check_output_names, resolve};
 pub use run::{DatasetCommit, Finished, RunOptions, commit_dataset, keep_claim, run};
 pub use scan::ScanStats;
-pub use shard_run::{ShardParts, ShardRun, write_shard};
+pub use shard_run::{ShardParts, ShardRun, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};
 pub use staging::{Staged, StagingLog};
 pub use wire_failure::WireFailure;

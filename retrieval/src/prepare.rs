@@ -143,18 +143,21 @@ impl Prepared {
     /// # Errors
     /// [`RetrievalError::SourceChanged`] with the first file that is gone or different.
     pub async fn check_unchanged(&self, stores: &Stores) -> Result<(), RetrievalError> {
-        let mut entries: Vec<&FileEntry> = Vec::new();
+        let mut entries: Vec<FileEntry> = Vec::new();
         for table in std::iter::once(&self.spine).chain(self.views.iter().map(|view| &view.table)) {
-            entries.extend(table.files.iter().map(|file| &file.entry));
+            entries.extend(table.files.iter().map(|file| file.entry.clone()));
         }
         entries.sort_by_key(|entry| entry.location.to_string());
         entries.dedup_by_key(|entry| entry.location.to_string());
-        let checks = entries.into_iter().map(|before| async move {
-            let after = stores.head(&before.location).await?;
-            match change(before, after.as_ref()) {
-                None => Ok(()),
-                Some(change) => {
-                    Err(RetrievalError::SourceChanged { file: Box::new(before.location.clone()), change })
+        let checks = entries.into_iter().map(|before| {
+            let stores = stores.clone();
+            async move {
+                let after = stores.head(&before.location).await?;
+                match change(&before, after.as_ref()) {
+                    None => Ok(()),
+                    Some(change) => {
+                        Err(RetrievalError::SourceChanged { file: Box::new(before.location.clone()), change })
+                    }
                 }
             }
         });

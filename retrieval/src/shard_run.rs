@@ -75,6 +75,14 @@ impl ShardParts {
     }
 }
 
+/// The plan of a shard, or of the whole.
+///
+/// # Errors
+/// See [`plan`].
+pub fn plan_shard(prepared: &Prepared, shard: Option<&ShardSpec>) -> Result<RetrievalPlan, RetrievalError> {
+    plan(&prepared.input, shard)
+}
+
 /// Writes the parts of a shard.
 ///
 /// # Errors
@@ -85,7 +93,7 @@ pub async fn write_shard(
     engine: &dyn RetrievalEngine,
     context: &RunContext,
 ) -> Result<ShardParts, RetrievalError> {
-    let planned = plan(&run.prepared.input, run.shard)?;
+    let planned = plan_shard(run.prepared, run.shard)?;
     let joined = engine.plan(&planned.logical).await?;
     let partitions = joined.output_partitioning().partition_count();
     let spec = PartSpec {

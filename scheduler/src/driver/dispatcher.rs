@@ -1,13 +1,12 @@
 //! Which jobs this scheduler works on: admits those that wait, takes over those whose scheduler is gone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::shared::{Shared, now_ms};
+use super::shared::{Shared, now_ms, turned_true};
 use super::worker::Worker;
 use crate::jobs::{Event, Job, JobState, Waiting, admit};
 use crate::store::{JobStoreError, StoredJob};
@@ -17,8 +16,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often finished jobs beyond the bound are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
-/// Works on jobs until `leaves` is notified, then leaves them where they stand: their leases run out.
-pub(crate) async fn dispatch(shared: Shared, leaves: Arc<Notify>, stop: Arc<Notify>) {
+/// Works on jobs until `leaves` turns true, then leaves them where they stand: their leases run out.
+pub(crate) async fn dispatch(shared: Shared, mut leaves: watch::Receiver<bool>) {
+    let stop = leaves.clone();
     let mut workers: JoinSet<String> = JoinSet::new();
     let mut mine: BTreeMap<String, ()> = BTreeMap::new();
     let mut prune = tokio::time::interval(PRUNE_EVERY);
@@ -27,7 +27,7 @@ pub(crate) async fn dispatch(shared: Shared, leaves: Arc<Notify>, stop: Arc<Noti
             tracing::warn!(%error, "the queue could not be looked at");
         }
         tokio::select! {
-            () = leaves.notified() => break,
+            () = turned_true(&mut leaves) => break,
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
             Some(done) = workers.join_next(), if !workers.is_empty() => ended(&mut mine, done),
@@ -41,7 +41,6 @@ pub(crate) async fn dispatch(shared: Shared, leaves: Arc<Notify>, stop: Arc<Noti
             ended(&mut mine, done);
         }
     }
-    stop.notify_waiters();
     while workers.join_next().await.is_some() {}
 }
 
@@ -59,7 +58,7 @@ async fn look(
     shared: &Shared,
     workers: &mut JoinSet<String>,
     mine: &mut BTreeMap<String, ()>,
-    stop: &Arc<Notify>,
+    stop: &watch::Receiver<bool>,
 ) -> Result<(), JobStoreError> {
     let unfinished = shared.store.unfinished().await?;
     let mut jobs = Vec::with_capacity(unfinished.len());
@@ -114,7 +113,7 @@ async fn start(
     shared: &Shared,
     workers: &mut JoinSet<String>,
     mine: &mut BTreeMap<String, ()>,
-    stop: &Arc<Notify>,
+    stop: &watch::Receiver<bool>,
     id: &str,
     first: Event,
 ) -> Result<(), JobStoreError> {
@@ -132,10 +131,10 @@ async fn start(
         return Ok(());
     }
     let worker = Worker::new(shared.clone(), job, lease);
-    let (id, stop) = (id.to_owned(), Arc::clone(stop));
+    let (id, stop) = (id.to_owned(), stop.clone());
     mine.insert(id.clone(), ());
     workers.spawn(async move {
-        worker.run(first, &stop).await;
+        worker.run(first, stop).await;
         id
     });
     Ok(())

@@ -135,11 +135,8 @@ pub(crate) async fn prepare_request(
     let remote = |failure: backsight_proto::control::Failure| {
         RetrievalError::Remote(Box::new(crate::service::wire_failure(failure)))
     };
-    let snapshot = options
-        .registry
-        .read()
-        .await
-        .map_err(|error| remote(crate::registry_service::failure_of(&error)))?;
+    let snapshot =
+        options.registry.read().await.map_err(|error| remote(crate::registry_service::failure_of(&error)))?;
     let catalog = snapshot.document.catalog(&request.project).map_err(|error| {
         let hint = error.hint();
         let failure = backsight_retrieval::WireFailure::new(error.code(), error.to_string(), hint);
@@ -211,7 +208,8 @@ async fn try_run_shard(
 
 /// Commits the results of all shards.
 pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) -> Event {
-    let failed = |failure: JobFailure, is_durable| Event::CommitFailed { attempt: number, failure, is_durable };
+    let failed =
+        |failure: JobFailure, is_durable| Event::CommitFailed { attempt: number, failure, is_durable };
     let parts = match parts_of(&job) {
         Ok(parts) => parts,
         Err(error) => return failed(job_failure(&error), false),
@@ -221,10 +219,7 @@ pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) 
         engine: "ballista",
         request_id: &job.id.0,
         registry: &ready.registry,
-        started: job
-            .started_at_ms
-            .and_then(chrono::DateTime::from_timestamp_millis)
-            .unwrap_or(ready.started),
+        started: job.started_at_ms.and_then(chrono::DateTime::from_timestamp_millis).unwrap_or(ready.started),
         now,
     };
     let log = StagingLog::default();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use backsight_proto::ErrorCode;
 use backsight_retrieval::{Claimant, RetrievalError, WireFailure};
 use chrono::{DateTime, Utc};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::metrics::Metrics;
 use crate::jobs::{Job, JobError, JobFailure};
@@ -79,6 +79,18 @@ impl Shared {
     pub(crate) fn live(&self, job: &str, shard: u32) -> Option<String> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.get(&(job.to_owned(), shard)).cloned()
+    }
+}
+
+/// Completes when the flag turns true; never when nobody can turn it any more.
+pub(crate) async fn turned_true(flag: &mut watch::Receiver<bool>) {
+    loop {
+        if *flag.borrow_and_update() {
+            return;
+        }
+        if flag.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

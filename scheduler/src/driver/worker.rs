@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backsight_retrieval::keep_claim;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::retrieval_work::{Planning, Ready, abandon, commit, plan, run_shard};
-use super::shared::{Shared, bug, is_lease_lost, now, now_ms, row};
-use crate::jobs::{Action, Event, Job, on_event};
+use super::shared::{Shared, bug, is_lease_lost, now, now_ms, row, turned_true};
+use crate::jobs::{Action, Event, Job, JobState, ShardState, on_event};
 use crate::store::{JobStoreError, Lease};
 
 /// A store that does not answer is asked again so long after.
@@ -53,8 +53,9 @@ impl Worker {
         }
     }
 
-    /// Works until the job has ended; `first` is what happened to it. `leaves` asks to stop where it stands.
-    pub(crate) async fn run(mut self, first: Event, leaves: &Notify) {
+    /// Works until the job has ended; `first` is what happened to it. When `leaves` turns true it stops
+    /// where it stands, but finishes a commit that is under way.
+    pub(crate) async fn run(mut self, first: Event, mut leaves: watch::Receiver<bool>) {
         if self.take(first).await.is_err() {
             return;
         }
@@ -64,7 +65,7 @@ impl Worker {
         while !self.is_over {
             let wake = self.wake();
             let event = tokio::select! {
-                () = leaves.notified() => break,
+                () = turned_true(&mut leaves), if self.job.state != JobState::Committing => break,
                 deed = self.deeds.join_next(), if !self.deeds.is_empty() => self.deed(deed),
                 () = wake => {
                     self.wake_at_ms = None;
@@ -194,7 +195,8 @@ impl Worker {
                     if !same {
                         let mut failure = bug("the sources have changed since the shards were done");
                         failure.code = backsight_proto::ErrorCode::Data.name().to_owned();
-                        failure.hint = Some("run it again once the writers of the sources have finished".into());
+                        failure.hint =
+                            Some("run it again once the writers of the sources have finished".into());
                         return Deed::Planned(
                             ready,
                             Event::CommitFailed { attempt, failure, is_durable: false },
@@ -242,20 +244,16 @@ impl Worker {
     fn after_panic(&self) -> Option<Event> {
         let failure = bug("a part of the scheduler has panicked");
         let running = self.job.shards.iter().find_map(|shard| match shard.state {
-            crate::jobs::ShardState::Running { attempt } => Some((shard.number, attempt)),
-            crate::jobs::ShardState::Pending { .. } | crate::jobs::ShardState::Done { .. } => None,
+            ShardState::Running { attempt } => Some((shard.number, attempt)),
+            ShardState::Pending { .. } | ShardState::Done { .. } => None,
         });
         match (self.job.state, running) {
-            (crate::jobs::JobState::Planning, _) => {
-                Some(Event::PlanFailed { attempt: self.job.plan_attempts, failure })
-            }
-            (crate::jobs::JobState::Committing, _) => {
+            (JobState::Planning, _) => Some(Event::PlanFailed { attempt: self.job.plan_attempts, failure }),
+            (JobState::Committing, _) => {
                 let attempt = self.job.commit_attempts;
                 Some(Event::CommitFailed { attempt, failure, is_durable: true })
             }
-            (crate::jobs::JobState::Abandoning, _) => {
-                Some(Event::Abandoned { attempt: self.job.abandon_attempts })
-            }
+            (JobState::Abandoning, _) => Some(Event::Abandoned { attempt: self.job.abandon_attempts }),
             (_, Some((shard, attempt))) => Some(Event::ShardFailed { shard, attempt, failure }),
             (_, None) => None,
         }

@@ -199,7 +199,7 @@ fn rows(
                 match next {
                     Some(Ok(batch)) => return Ok(Some((batch, (left, open, waiting, loss)))),
                     Some(Err(error)) => return Err(lost(format!("rows could not be read: {error}")).into()),
-                    None => open = None,
+                    None => {}
                 }
             }
             let Some(location) = left.pop() else {
@@ -217,7 +217,9 @@ fn rows(
 async fn open_partition(location: PartitionLocation) -> Result<SendableRecordBatchStream, RetrievalError> {
     let layout = location.layout();
     let (Some(executor), Some(partition)) = (location.executor_meta, location.partition_id) else {
-        return Err(RetrievalError::Bug { message: "a finished query does not say where its rows are".into() });
+        return Err(RetrievalError::Bug {
+            message: "a finished query does not say where its rows are".into(),
+        });
     };
     let port = u16::try_from(executor.port).unwrap_or_default();
     let opened = async {

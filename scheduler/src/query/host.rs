@@ -49,11 +49,8 @@ impl Host {
         executor_timeout: Duration,
     ) -> Result<Self, SchedulerError> {
         let refused = |detail: String| SchedulerError::Engine { detail };
-        let options = EngineOptions {
-            memory_limit_bytes,
-            partitions: std::num::NonZeroUsize::MIN,
-            spill_dir: None,
-        };
+        let options =
+            EngineOptions { memory_limit_bytes, partitions: std::num::NonZeroUsize::MIN, spill_dir: None };
         let runtime = cluster_runtime(stores, &options).map_err(|e| refused(e.to_string()))?;
         let jobs = QueryJobs::default();
         let session_runtime = Arc::clone(&runtime);
@@ -83,8 +80,7 @@ impl Host {
             job_id_generator: Some(Arc::new(jobs.clone())),
             ..SchedulerConfig::default()
         };
-        let cluster =
-            BallistaCluster::new_from_config(&config).await.map_err(|e| refused(e.to_string()))?;
+        let cluster = BallistaCluster::new_from_config(&config).await.map_err(|e| refused(e.to_string()))?;
         let server = create_scheduler(cluster, Arc::new(config)).await.map_err(|e| refused(e.to_string()))?;
         Ok(Self { server, jobs, runtime })
     }

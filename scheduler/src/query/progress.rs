@@ -1,9 +1,9 @@
 //! How far a query job is, by its stages: partitions done, and what the finished tasks measured.
 
+use backsight_proto::control::Stage;
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status::Status;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
-use backsight_proto::control::Stage;
 use datafusion::physical_plan::metrics::MetricsSet;
 
 use super::host::Host;

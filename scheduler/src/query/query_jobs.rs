@@ -97,8 +97,7 @@ impl QueryJobs {
     /// Takes an executor's word and tells it what to stop.
     pub(crate) fn sync(&self, request: &SyncExecutorRequest, now: Instant) -> SyncExecutorResponse {
         let mut inner = self.inner();
-        let seen =
-            Seen { at: now, is_draining: request.is_draining, query_jobs: request.query_jobs.clone() };
+        let seen = Seen { at: now, is_draining: request.is_draining, query_jobs: request.query_jobs.clone() };
         inner.executors.insert(request.executor_id.clone(), seen);
         let mut response = SyncExecutorResponse::default();
         for job in &request.query_jobs {
@@ -206,7 +205,11 @@ mod tests {
         assert!(jobs.expire(heard + Duration::from_secs(5), Duration::from_secs(6)).is_empty());
         assert_eq!(jobs.expire(heard + Duration::from_secs(7), Duration::from_secs(6)), ["e"]);
         assert_eq!(of_hit.borrow().as_deref(), Some("e"));
-        assert_eq!(*of_other.borrow(), None, "it was there before the executor's last word, which did not name it");
+        assert_eq!(
+            *of_other.borrow(),
+            None,
+            "it was there before the executor's last word, which did not name it"
+        );
         assert!(jobs.executors(start).is_empty());
     }
 

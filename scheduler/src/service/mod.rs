@@ -1,0 +1,14 @@
+//! What a scheduler answers: the control plane, and health and metrics for operators.
+
+mod control;
+mod failures;
+mod http;
+mod job_message;
+mod previews;
+mod spines;
+mod submissions;
+
+pub(crate) use control::ControlService;
+pub(crate) use failures::wire_failure;
+pub(crate) use http::routes;
+pub(crate) use spines::Spool;

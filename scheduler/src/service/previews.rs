@@ -1,0 +1,64 @@
+//! What is answered at once and kept nowhere: how a retrieval would be done, and its first rows.
+
+use arrow::ipc::writer::StreamWriter;
+use backsight_proto::ErrorCode;
+use backsight_proto::control::{
+    Explanation as ExplanationMessage, PreviewRequest, PreviewResult, SubmitRequest,
+};
+use backsight_retrieval::{Explanation, RetrievalEngine, RunContext, plan_shard, preview as run_preview};
+use datafusion::physical_plan::displayable;
+use tonic::Status;
+
+use super::failures::{of_retrieval, refuse};
+use super::submissions::request_of;
+use crate::driver::{Shared, prepare_request};
+
+/// Rows that a preview shows at most.
+const ROWS_MAX: u64 = 10_000;
+
+/// How a retrieval would be done.
+pub(crate) async fn explain(
+    shared: &Shared,
+    submitted: &SubmitRequest,
+) -> Result<ExplanationMessage, Status> {
+    let request = request_of(submitted)?;
+    let (prepared, _) = prepare_request(shared, &request).await.map_err(|e| of_retrieval(&e))?;
+    let cutting = prepared.cut(&shared.options.shards);
+    let engine = shared.engine().await;
+    let first = cutting.shards.first().map(|shard| &shard.spec);
+    let planned = plan_shard(&prepared, first).map_err(|e| of_retrieval(&e))?;
+    let physical = engine.plan(&planned.logical).await.map_err(|e| of_retrieval(&e))?;
+    let text = displayable(physical.as_ref()).indent(false).to_string();
+    let partitions =
+        shared.options.partitions.map_or(shared.host.vcores().await, std::num::NonZeroUsize::get);
+    let explained = Explanation::new(&prepared, cutting, engine.name(), partitions, None, text);
+    let json = serde_json::to_string(&explained);
+    let explanation_json = json.map_err(|e| refuse(ErrorCode::Bug, e.to_string(), None))?;
+    Ok(ExplanationMessage { explanation_json })
+}
+
+/// The first rows of a retrieval and the report over all. When the caller goes away, the work stops.
+pub(crate) async fn preview(shared: &Shared, asked: &PreviewRequest) -> Result<PreviewResult, Status> {
+    let Some(submitted) = &asked.request else {
+        return Err(refuse(ErrorCode::Usage, "a preview needs a request", None));
+    };
+    let request = request_of(submitted)?;
+    let (prepared, _) = prepare_request(shared, &request).await.map_err(|e| of_retrieval(&e))?;
+    let engine = shared.engine().await;
+    let rows = asked.rows.min(ROWS_MAX);
+    let shown = match run_preview(&prepared, &engine, &RunContext::default(), rows).await {
+        Ok(shown) => shown,
+        Err(error) => {
+            let error = prepared.explain_failure(&shared.options.stores, error).await;
+            return Err(of_retrieval(&error));
+        }
+    };
+    let bug = |detail: String| refuse(ErrorCode::Bug, format!("a preview cannot be sent: {detail}"), None);
+    let mut bytes = Vec::new();
+    let mut writer =
+        StreamWriter::try_new(&mut bytes, &shown.rows.schema()).map_err(|e| bug(e.to_string()))?;
+    writer.write(&shown.rows).and_then(|()| writer.finish()).map_err(|e| bug(e.to_string()))?;
+    drop(writer);
+    let report_json = serde_json::to_string(&shown.report).map_err(|e| bug(e.to_string()))?;
+    Ok(PreviewResult { rows: bytes, report_json, spine_rows: prepared.spine.rows() })
+}

@@ -1,0 +1,141 @@
+//! Uploaded spines: kept under the hash of their contents, bounded in size and in time.
+
+use std::time::Duration;
+
+use backsight_proto::ErrorCode;
+use backsight_proto::control::spine_chunk::Content;
+use backsight_proto::control::{SpineChunk, StoredSpine};
+use backsight_storage::{Location, StorageError, Stores};
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt};
+use object_store::buffered::BufWriter;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use tonic::Status;
+
+use super::failures::refuse;
+
+/// The one kind of file that a spine can be.
+const EXTENSION: &str = ".parquet";
+
+/// The place of uploaded spines.
+#[derive(Debug, Clone)]
+pub(crate) struct Spool {
+    pub(crate) stores: Stores,
+    pub(crate) root: Location,
+    pub(crate) bytes_max: u64,
+}
+
+impl Spool {
+    fn place(&self, sha256: &str) -> Result<Location, Status> {
+        let is_hash =
+            sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if is_hash {
+            return Ok(self.root.join(&format!("spine-{sha256}{EXTENSION}")));
+        }
+        Err(refuse(ErrorCode::Usage, "a spine is named by the SHA-256 of its contents in lower case", None))
+    }
+
+    /// What is held under a hash.
+    pub(crate) async fn find(&self, sha256: &str) -> Result<StoredSpine, Status> {
+        let place = self.place(sha256)?;
+        let held = self.stores.head(&place).await.map_err(|error| of_storage(&error))?;
+        Ok(held.map_or_else(StoredSpine::default, |held| StoredSpine {
+            uri: place.to_string(),
+            bytes: held.size,
+        }))
+    }
+
+    /// Takes an upload in. Nothing is kept of one that is too large, is cut short or is not what it says.
+    pub(crate) async fn take(
+        &self,
+        mut chunks: impl Stream<Item = Result<SpineChunk, Status>> + Unpin,
+    ) -> Result<StoredSpine, Status> {
+        let Some(Content::Header(header)) = chunks.next().await.transpose()?.and_then(|chunk| chunk.content) else {
+            return Err(refuse(ErrorCode::Usage, "an upload begins with its header", None));
+        };
+        if header.extension != EXTENSION {
+            let message = format!("a spine is a `{EXTENSION}` file, got `{}`", header.extension);
+            return Err(refuse(ErrorCode::Usage, message, None));
+        }
+        if header.bytes > self.bytes_max {
+            return Err(self.too_large(header.bytes));
+        }
+        let place = self.place(&header.sha256)?;
+        let store = self.stores.open(&place).map_err(|error| of_storage(&error))?;
+        let mut writer = BufWriter::new(store, place.path());
+        let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
+        while let Some(chunk) = chunks.next().await {
+            let data = match chunk.map(|chunk| chunk.content) {
+                Ok(Some(Content::Data(data))) => data,
+                Ok(_) => {
+                    abort(&mut writer).await;
+                    return Err(refuse(ErrorCode::Usage, "an upload has one header, then data", None));
+                }
+                Err(cut_short) => {
+                    abort(&mut writer).await;
+                    return Err(cut_short);
+                }
+            };
+            bytes += data.len() as u64;
+            if bytes > header.bytes {
+                abort(&mut writer).await;
+                return Err(self.too_large(bytes));
+            }
+            hash.update(&data);
+            if let Err(error) = writer.write_all(&data).await {
+                abort(&mut writer).await;
+                return Err(of_storage(&StorageError::classify_io(&place, &error)));
+            }
+        }
+        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if found != header.sha256 || bytes != header.bytes {
+            abort(&mut writer).await;
+            let message = format!("the upload of {bytes} bytes is not the spine that it was announced as");
+            return Err(refuse(ErrorCode::Unreachable, message, Some("upload it again".into())));
+        }
+        writer.shutdown().await.map_err(|error| of_storage(&StorageError::classify_io(&place, &error)))?;
+        Ok(StoredSpine { uri: place.to_string(), bytes })
+    }
+
+    fn too_large(&self, bytes: u64) -> Status {
+        let message = format!("the spine has {bytes} bytes, this scheduler takes up to {}", self.bytes_max);
+        let hint =
+            "put it on an object store and name it there, or raise `--spine-upload-max` of the scheduler";
+        refuse(ErrorCode::Limit, message, Some(hint.into()))
+    }
+
+    /// Removes spines that nobody used for `kept`, but those in `used`.
+    pub(crate) async fn clean(&self, used: &[String], kept: Duration, now: DateTime<Utc>) {
+        let listed = match self.stores.list(&self.root).await {
+            Ok(listed) => listed,
+            Err(error) if error.code() == ErrorCode::NotFound => return,
+            Err(error) => {
+                tracing::warn!(%error, "uploaded spines could not be listed");
+                return;
+            }
+        };
+        for entry in listed {
+            let age = now.signed_duration_since(entry.modified).to_std().unwrap_or_default();
+            let name = entry.location.file_name().unwrap_or_default();
+            let is_ours = name.starts_with("spine-") && name.ends_with(EXTENSION);
+            if !is_ours || age < kept || used.iter().any(|uri| uri.ends_with(name)) {
+                continue;
+            }
+            if let Err(error) = self.stores.delete(&entry.location).await {
+                tracing::warn!(%error, "an old spine could not be removed");
+            }
+        }
+    }
+}
+
+async fn abort(writer: &mut BufWriter) {
+    // An upload that was not begun cannot be aborted, and need not be.
+    if let Err(error) = writer.abort().await {
+        tracing::debug!(%error, "an upload could not be aborted");
+    }
+}
+
+fn of_storage(error: &StorageError) -> Status {
+    refuse(error.code(), error.to_string(), error.hint())
+}
