@@ -26,7 +26,7 @@ Examples:
   backsight retrieve --feature-service model_v2 --spine data/spine.parquet --output out/train
 
 Exit codes: 0 done, 2 usage or configuration, 3 invalid definitions, registry or spine, 4 not found,
-5 failed on data, 6 storage unreachable, 7 cancelled, 8 plan found changes, 9 conflict, 10 limit reached, 1 bug.";
+5 failed on data, 6 storage or scheduler unreachable, 7 cancelled, 8 plan found changes, 9 conflict, 10 limit reached, 1 bug.";
 
 /// All arguments.
 #[derive(Debug, Parser)]

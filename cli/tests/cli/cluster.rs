@@ -261,7 +261,7 @@ fn a_detached_job_is_listed_shown_watched_and_cancelled() {
 
     let list = remote.run("-c taxi jobs list").expect(0);
     assert!(
-        list.out.starts_with("ID            PROJECT  STATE   PROGRESS  SUBMITTED            TIME  WHO\n"),
+        list.out.starts_with("ID            PROJECT  STATE   PROGRESS  SUBMITTED (UTC)      TIME  WHO\n"),
         "{}",
         list.out
     );

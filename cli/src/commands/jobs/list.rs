@@ -52,7 +52,7 @@ fn table(jobs: &[Job], now: DateTime<Utc>) -> Table {
         ("PROJECT", Align::Left),
         ("STATE", Align::Left),
         ("PROGRESS", Align::Right),
-        ("SUBMITTED", Align::Left),
+        ("SUBMITTED (UTC)", Align::Left),
         ("TIME", Align::Right),
         ("WHO", Align::Left),
     ]);
@@ -136,7 +136,7 @@ mod tests {
         let done = Job { started_at_ms: at, finished_at_ms: at + 61_500, ..job("d", JobState::Succeeded) };
         let now = DateTime::from_timestamp_millis(at + 3_500).unwrap();
         let expected = "\
-ID       PROJECT  STATE      PROGRESS  SUBMITTED                 TIME  WHO
+ID       PROJECT  STATE      PROGRESS  SUBMITTED (UTC)           TIME  WHO
 a        taxi     queued          #12  2026-03-05 00:00:00          -  me@here
 long-id  taxi     running      25.0 %  2026-03-05 00:00:00    2.500 s  me@here
 p        taxi     planning     50.0 %  2026-03-05 00:00:00    3.500 s  me@here

@@ -4,7 +4,7 @@ use backsight_proto::control::{Job, Shard, Stage};
 use backsight_retrieval::{FeatureSelection, RetrievalRequest};
 use chrono::Utc;
 
-use crate::cluster::job::{job_json, outcome, shard_state_name, state_name};
+use crate::cluster::job::{has_ended, job_json, outcome, shard_state_name, state_name};
 use crate::cluster::{Cluster, failure};
 use crate::commands::jobs::{find, list};
 use crate::commands::{Done, Program, retrieve};
@@ -42,7 +42,7 @@ fn text(job: &Job, now: chrono::DateTime<Utc>, colour: bool) -> String {
         text = format!("{text}\n{}", shards(&job.shards).text());
     }
     if !job.history.is_empty() {
-        let mut history = Table::of_text(&["WHEN", "WHAT"]);
+        let mut history = Table::of_text(&["WHEN (UTC)", "WHAT"]);
         for transition in &job.history {
             history.row([list::seconds(transition.at_ms), transition.what.clone()]);
         }
@@ -64,9 +64,9 @@ fn head(job: &Job, now: chrono::DateTime<Utc>) -> String {
         ("state", state(job)),
         ("priority", job.priority.to_string()),
         ("by", job.submitted_by.clone()),
-        ("submitted", list::seconds(job.submitted_at_ms)),
-        ("started", list::seconds(job.started_at_ms)),
-        ("finished", list::seconds(job.finished_at_ms)),
+        ("submitted", utc(job.submitted_at_ms)),
+        ("started", utc(job.started_at_ms)),
+        ("finished", utc(job.finished_at_ms)),
         ("time", list::elapsed(job, now)),
     ];
     if let Ok(request) = serde_json::from_str::<RetrievalRequest>(&job.request_json) {
@@ -83,11 +83,15 @@ fn head(job: &Job, now: chrono::DateTime<Utc>) -> String {
     shown.map(|(name, value)| format!("{name:<9}  {}\n", one_line(value))).collect()
 }
 
+fn utc(at_ms: i64) -> String {
+    if at_ms == 0 { String::new() } else { format!("{} UTC", list::seconds(at_ms)) }
+}
+
 fn state(job: &Job) -> String {
     let name = state_name(job.state());
     match (job.queue_position, job.is_cancel_requested, job.is_repeated) {
         (place, false, _) if place > 0 => format!("{name}, number {place} in the queue"),
-        (_, true, _) => format!("{name}, cancelling was asked for"),
+        (_, true, _) if !has_ended(job) => format!("{name}, cancelling"),
         (_, _, true) => format!("{name}, the dataset had been there"),
         _ => name.to_owned(),
     }
@@ -207,9 +211,9 @@ project    taxi
 state      failed
 priority   0
 by         me@here
-submitted  2026-03-05 00:00:00
-started    2026-03-05 00:00:01
-finished   2026-03-05 00:00:03
+submitted  2026-03-05 00:00:00 UTC
+started    2026-03-05 00:00:01 UTC
+finished   2026-03-05 00:00:03 UTC
 time       2 s
 features   service m
 spine      s3://b/s
@@ -220,7 +224,7 @@ SHARD  COVERS        STATE    ATTEMPTS   ROWS  TO READ  STAGES                LA
     0  row groups 0  done            1  1,000  2.0 KiB
     1  row groups 1  running         1  1,000  2.0 KiB  1: 4 of 8, 2: 4 of 8  source `x` is corrupt
 
-WHEN                 WHAT
+WHEN (UTC)           WHAT
 2026-03-05 00:00:00  queued
 
 error: source `x` is corrupt
