@@ -330,7 +330,7 @@ pub(super) async fn a_thousand_jobs_are_listed_and_pruned(site: &Site) {
     let counts = store.count().await.unwrap();
     assert_eq!((counts.unfinished, counts.finished), (100, 50));
     let rest = store.list(&JobFilter { limit: 1_000, ..JobFilter::default() }).await.unwrap();
-    let oldest_ended = rest.jobs.iter().filter(|job| job.row.is_finished).last().unwrap();
+    let oldest_ended = rest.jobs.iter().rfind(|job| job.row.is_finished).unwrap();
     assert_eq!(oldest_ended.row.id, "r-0945");
 }
 
