@@ -74,21 +74,30 @@ port=$("${PYTHON:-python3}" -c 'import socket; s = socket.socket(); s.bind(("127
         -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$folder -c max_connections=400" start >/dev/null
 )
 export PGPASSWORD="$password"
-"$bin/psql" -h 127.0.0.1 -p "$port" -U backsight -d postgres -q -v ON_ERROR_STOP=1 \
-    -c "CREATE DATABASE jobs ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TEMPLATE template0"
+sql() {
+    "$bin/psql" -h 127.0.0.1 -p "$port" -U backsight -d postgres -q -v ON_ERROR_STOP=1 -c "$1"
+}
+# An order of texts in which capitals do not come first, as many databases have it, where the server knows one.
+sql "CREATE DATABASE jobs TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'" 2>/dev/null || sql "CREATE DATABASE jobs"
 unset PGPASSWORD
 
-# Tests skip themselves without a server; here each that needs one has to have run.
+# In the check before a merge the whole workspace was built with its set of features; nothing is built twice.
+scope=(-p backsight-scheduler)
+[ -z "${BACKSIGHT:-}" ] || scope=(--workspace)
+
+# Tests skip themselves without a server; here those that need one have to have run.
 run() {
     local output
-    output=$(cargo test -p backsight-scheduler --lib "$@" 2>&1) || {
+    output=$(cargo test "${scope[@]}" --lib "$@" 2>&1) || {
         printf '%s\n' "$output"
         return 1
     }
-    printf '%s\n' "$output" | grep -E 'store tests run on|test result'
-    printf '%s\n' "$output" | grep -q 'store tests run on PostgreSQL' || { echo "no test met the server" && return 1; }
-    ! printf '%s\n' "$output" | grep -q 'SKIPPED' || { echo "tests were skipped" && return 1; }
-    printf '%s\n' "$output" | grep -q 'store::postgres_tests::server::one_holder_per_term ... ok'
+    printf '%s\n' "$output" | grep -E 'store tests run on|^test result: .* [1-9][0-9]* passed'
+    if [[ $output == *SKIPPED* || $output != *'store tests run on PostgreSQL'* ]] \
+        || [[ $output != *'store::postgres_tests::server::one_holder_per_term ... ok'* ]]; then
+        printf '%s\n' "$output" 'the tests on PostgreSQL did not run'
+        return 1
+    fi
 }
 
 export BACKSIGHT_TEST_POSTGRES="postgres://backsight:$encoded@127.0.0.1:$port/jobs"

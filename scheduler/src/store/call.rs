@@ -72,6 +72,15 @@ impl From<sqlx::Error> for Trouble {
 }
 
 impl Trouble {
+    /// Of a statement that was sent: a network that fails now may have carried it over before.
+    fn under_way(error: sqlx::Error) -> Self {
+        let trouble = Self::from(error);
+        match trouble.failure {
+            StoreFailure::Unreachable => Self { failure: StoreFailure::ConnectionLost, ..trouble },
+            _ => trouble,
+        }
+    }
+
     /// The trouble as the store's callers see it.
     pub(super) fn at(self, store: &str) -> JobStoreError {
         let source: Option<Box<dyn std::error::Error + Send + Sync>> = match self.cause {
@@ -112,10 +121,10 @@ impl Caller {
     async fn attempt(&self, call: &Call) -> Result<Vec<AnyRow>, Trouble> {
         let mut connection = self.pool.acquire().await?;
         let Some(timeout) = self.answer_timeout else {
-            return Ok(fetch(&mut connection, call).await?);
+            return fetch(&mut connection, call).await.map_err(Trouble::under_way);
         };
         match tokio::time::timeout(timeout, fetch(&mut connection, call)).await {
-            Ok(rows) => Ok(rows?),
+            Ok(rows) => rows.map_err(Trouble::under_way),
             Err(_) => {
                 // Nobody knows what still comes over this connection; the pool must neither use it nor wait for it.
                 drop(connection.detach());

@@ -166,7 +166,10 @@ impl JobStoreError {
         matches!(
             self,
             Self::Database {
-                failure: StoreFailure::ConnectionLost | StoreFailure::Overdue | StoreFailure::Unexpected,
+                failure: StoreFailure::ConnectionLost
+                    | StoreFailure::Overdue
+                    | StoreFailure::DiskFailed
+                    | StoreFailure::Unexpected,
                 ..
             }
         )
