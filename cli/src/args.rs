@@ -14,6 +14,7 @@ use crate::commands::jobs::JobsCommand;
 use crate::commands::plan::PlanArgs;
 use crate::commands::registry_show::RegistryCommand;
 use crate::commands::retrieve::RetrieveArgs;
+use crate::commands::services::{ClusterCommand, ExecutorArgs, LogFormat, SchedulerArgs};
 
 const ABOUT: &str = "Point-in-time correct training sets from a feature registry, at any size";
 
@@ -153,6 +154,13 @@ pub(crate) enum Command {
     /// The registry as a whole
     #[command(subcommand, after_help = "Example:\n  backsight registry show")]
     Registry(RegistryCommand),
+    /// Run the service that decides: registry, jobs, plans
+    Scheduler(SchedulerArgs),
+    /// Run a service that works: tasks of a scheduler
+    Executor(ExecutorArgs),
+    /// A cluster of local processes
+    #[command(subcommand, after_help = "Example:\n  backsight cluster up --executors 2")]
+    Cluster(ClusterCommand),
     /// Every setting, its value and its origin
     #[command(subcommand, after_help = "Example:\n  backsight config show")]
     Config(ConfigCommand),
@@ -160,6 +168,17 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// How a service logs; other commands are silent unless asked.
+    pub(crate) fn service_log(&self) -> Option<LogFormat> {
+        match self {
+            Self::Scheduler(args) => Some(args.log_format),
+            Self::Executor(args) => Some(args.log_format),
+            _ => None,
+        }
+    }
 }
 
 /// Arguments of `demo`: none.

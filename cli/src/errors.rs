@@ -107,7 +107,7 @@ impl Failure {
         self.0.code.exit_status()
     }
 
-    fn of(error: &(dyn Error + 'static), code: ErrorCode, hint: Option<String>) -> Self {
+    pub(crate) fn of(error: &(dyn Error + 'static), code: ErrorCode, hint: Option<String>) -> Self {
         let message = error.to_string();
         let mut causes: Vec<String> = Vec::new();
         let mut cause = error.source();

@@ -23,6 +23,7 @@ use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, OutputFormat};
+use crate::commands::services::LogFormat;
 use crate::commands::{Program, dispatch};
 use crate::environment::Environment;
 use crate::errors::Failure;
@@ -51,7 +52,7 @@ fn status() -> u8 {
         Err(error) => return refuse(&error, &arguments),
     };
     let terminal = Terminal::new(&cli.global, &environment);
-    install_logging(cli.global.verbose, &environment);
+    install_logging(cli.global.verbose, cli.command.service_log(), &environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(STACK_BYTES)
         .enable_all()
@@ -90,8 +91,9 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
 }
 
 /// Logs go to standard error; `-v` and `BACKSIGHT_LOG` say how much of them.
-fn install_logging(verbose: u8, environment: &Environment) {
+fn install_logging(verbose: u8, service: Option<LogFormat>, environment: &Environment) {
     let by_flag = match verbose {
+        0 if service.is_some() => LogFormat::FILTER,
         0 => "off",
         1 => "warn,backsight=info",
         2 => "info,backsight=debug",
@@ -102,6 +104,10 @@ fn install_logging(verbose: u8, environment: &Environment) {
         _ => EnvFilter::new(by_flag),
     };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = subscriber.with_ansi(environment.stderr_is_terminal && !environment.no_colour);
     // There is no other subscriber in this process.
-    let _ = subscriber.with_ansi(environment.stderr_is_terminal && !environment.no_colour).try_init();
+    let _ = match service {
+        Some(LogFormat::Json) => subscriber.json().try_init(),
+        Some(LogFormat::Text) | None => subscriber.try_init(),
+    };
 }

@@ -12,6 +12,7 @@ mod list;
 pub(crate) mod plan;
 pub(crate) mod registry_show;
 pub(crate) mod retrieve;
+pub(crate) mod services;
 
 use crate::args::{Command, GlobalArgs, OutputFormat};
 use crate::environment::Environment;
@@ -65,6 +66,13 @@ pub(crate) async fn dispatch(command: Command, program: &Program) -> Result<Done
     if let Command::Jobs(command) = command {
         return jobs::run(command, program).await;
     }
+    // A service that is asked to end leaves in good order.
+    match command {
+        Command::Scheduler(args) => return services::scheduler(args, program).await,
+        Command::Executor(args) => return services::executor(args, program).await,
+        Command::Cluster(command) => return services::cluster(command, program).await,
+        _ => {}
+    }
     tokio::select! {
         outcome = run(command, program) => outcome,
         () = program.interrupt.clone().asked() => Err(Failure::cancelled("cancelled")),
@@ -92,6 +100,9 @@ async fn run(command: Command, program: &Program) -> Result<Done, Failure> {
             catalog::run(catalog::Listed::SavedDatasets, command, program).await
         }
         Command::Jobs(command) => jobs::run(command, program).await,
+        Command::Scheduler(args) => services::scheduler(args, program).await,
+        Command::Executor(args) => services::executor(args, program).await,
+        Command::Cluster(command) => services::cluster(command, program).await,
         Command::Registry(command) => registry_show::run(&command, program).await,
         Command::Config(command) => config_show::run(&command, program),
         Command::Demo(_) => demo::run(program).await,

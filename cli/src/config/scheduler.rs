@@ -61,6 +61,14 @@ pub(crate) fn resolve(
     }
 }
 
+/// The scheduler's URL for a service, which has no configuration of its own.
+pub(crate) fn scheduler_url(program: &Program) -> Result<Option<String>, Failure> {
+    Ok(match said(program)? {
+        Some(Said::At(address)) => Some(address.url),
+        Some(Said::None(_)) | None => None,
+    })
+}
+
 /// The scheduler of a command that can do without a feature repo.
 pub(crate) fn required(program: &Program) -> Result<SchedulerAddress, Failure> {
     let address = match said(program)? {

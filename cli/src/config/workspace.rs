@@ -19,6 +19,9 @@ pub(crate) const REPO_VARIABLE: &str = "FEATURE_REPO_DIR_ENV_VAR";
 /// What Feast takes the configuration's path from.
 pub(crate) const CONFIG_VARIABLE: &str = "FEAST_FS_YAML_FILE_PATH";
 
+/// What stands for the configuration of a service that has none.
+const NO_CONFIGURATION: &str = "project: none\nprovider: local\nregistry: none.db\n";
+
 /// A configured feature repo, or a client folder that has only a configuration.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -62,6 +65,40 @@ impl Workspace {
             }
         };
         Ok(Self { repo, config_path, config, stores, scheduler, registry })
+    }
+
+    /// The workspace of a service: the registry is its own, and local files only below the folders it may touch.
+    pub(crate) fn open_own(program: &Program, allowed: Option<Vec<PathBuf>>) -> Result<Self, Failure> {
+        let mut own = program.clone();
+        own.global.scheduler = Some("none".to_owned());
+        let mut workspace = Self::open(&own)?;
+        let s3 = workspace.config.backsight.s3.clone();
+        let options =
+            StorageOptions { allowed_local_roots: allowed, ..storage_options(s3, &program.environment) };
+        workspace.stores = Stores::new(options);
+        Ok(workspace)
+    }
+
+    /// The registry that is configured here. A service reaches it wherever it is: who started the service chose it.
+    pub(crate) fn own_registry(&self) -> Result<RegistryStore, Failure> {
+        match &self.registry {
+            RegistryAccess::Direct(registry) => Ok(registry.clone()),
+            RegistryAccess::Remote(_) => Err(Failure::bug("a service goes through another scheduler")),
+        }
+    }
+
+    /// Storage of a service without a feature repo.
+    pub(crate) fn stores_alone(program: &Program, allowed: Option<Vec<PathBuf>>) -> Result<Stores, Failure> {
+        let mut config = if Self::has_config(program) {
+            load(&config_path(program), &program.environment)?
+        } else {
+            parse_feature_store("(no configuration)", NO_CONFIGURATION, program.environment.variables())?
+        };
+        override_from_environment(&mut config, &program.environment)?;
+        let s3 = config.backsight.s3.clone();
+        let options =
+            StorageOptions { allowed_local_roots: allowed, ..storage_options(s3, &program.environment) };
+        Ok(Stores::new(options))
     }
 
     /// Whether there is a configuration to read.

@@ -51,7 +51,8 @@ impl Spool {
         &self,
         mut chunks: impl Stream<Item = Result<SpineChunk, Status>> + Unpin,
     ) -> Result<StoredSpine, Status> {
-        let Some(Content::Header(header)) = chunks.next().await.transpose()?.and_then(|chunk| chunk.content) else {
+        let Some(Content::Header(header)) = chunks.next().await.transpose()?.and_then(|chunk| chunk.content)
+        else {
             return Err(refuse(ErrorCode::Usage, "an upload begins with its header", None));
         };
         if header.extension != EXTENSION {
