@@ -8,6 +8,7 @@ use backsight_proto::ErrorCode;
 use backsight_storage::{FileEntry, Location, StorageError, Stores, Version};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -90,7 +91,11 @@ impl Output {
     ///
     /// # Errors
     /// [`RetrievalError::OutputConflict`] when it holds what the request must not touch.
-    pub async fn open(&self, ask: &OpenRequest<'_>) -> Result<Opened, RetrievalError> {
+    pub fn open<'a>(&'a self, ask: &'a OpenRequest<'a>) -> BoxFuture<'a, Result<Opened, RetrievalError>> {
+        Box::pin(self.try_open(ask))
+    }
+
+    async fn try_open(&self, ask: &OpenRequest<'_>) -> Result<Opened, RetrievalError> {
         for _ in 0..ROLL_FORWARD_MAX {
             let found = self.look().await?;
             let name = self.location.to_string();
@@ -305,7 +310,11 @@ impl Attempt {
     ///
     /// # Errors
     /// [`RetrievalError::OutputConflict`] when the claim was taken over.
-    pub async fn renew(&self, now: DateTime<Utc>) -> Result<(), RetrievalError> {
+    pub fn renew(&self, now: DateTime<Utc>) -> BoxFuture<'_, Result<(), RetrievalError>> {
+        Box::pin(self.try_renew(now))
+    }
+
+    async fn try_renew(&self, now: DateTime<Utc>) -> Result<(), RetrievalError> {
         let mut version = self.version.lock().await;
         let bytes = to_json(&Claim { renewed: now, ..self.claim.clone() })?;
         match self.output.stores.replace(&self.output.own("claim"), bytes, &version).await {
@@ -357,7 +366,11 @@ impl Attempt {
     ///
     /// # Errors
     /// Storage faults; what could be removed is removed all the same.
-    pub async fn abandon(&self, log: &StagingLog) -> Result<(), RetrievalError> {
+    pub fn abandon<'a>(&'a self, log: &'a StagingLog) -> BoxFuture<'a, Result<(), RetrievalError>> {
+        Box::pin(self.try_abandon(log))
+    }
+
+    async fn try_abandon(&self, log: &StagingLog) -> Result<(), RetrievalError> {
         if self.may_be_durable() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use backsight_proto::ErrorCode;
 use backsight_storage::Stores;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 
 use crate::error::RetrievalError;
@@ -14,7 +15,15 @@ impl Prepared {
     /// After a failed run: if a file that was read cannot be decoded, the error that names it, else `error`.
     ///
     /// Reads the files once more, row group by row group, until the first that fails; only failures pay for it.
-    pub async fn explain_failure(&self, stores: &Stores, error: RetrievalError) -> RetrievalError {
+    pub fn explain_failure<'a>(
+        &'a self,
+        stores: &'a Stores,
+        error: RetrievalError,
+    ) -> BoxFuture<'a, RetrievalError> {
+        Box::pin(self.try_explain(stores, error))
+    }
+
+    async fn try_explain(&self, stores: &Stores, error: RetrievalError) -> RetrievalError {
         let is_of_data = match &error {
             RetrievalError::Data { .. } => true,
             RetrievalError::Remote(failure) => failure.error_code() == ErrorCode::Data,

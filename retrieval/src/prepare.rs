@@ -6,6 +6,7 @@ use std::sync::Arc;
 use backsight_asof::JoinForm;
 use backsight_registry::model::{Catalog, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
@@ -52,7 +53,18 @@ pub struct Bases<'a> {
 ///
 /// # Errors
 /// Whatever is wrong with request, registry, spine or sources.
-pub async fn prepare(
+pub fn prepare<'a>(
+    stores: &'a Stores,
+    catalog: &'a Catalog,
+    request: &'a RetrievalRequest,
+    bases: Bases<'a>,
+    form: JoinForm,
+) -> BoxFuture<'a, Result<Prepared, RetrievalError>> {
+    // Boxed, so that other crates need not look into it to see that it may be sent.
+    Box::pin(try_prepare(stores, catalog, request, bases, form))
+}
+
+async fn try_prepare(
     stores: &Stores,
     catalog: &Catalog,
     request: &RetrievalRequest,

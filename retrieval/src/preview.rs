@@ -4,6 +4,7 @@ use arrow::array::{AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::UInt64Type;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
@@ -24,7 +25,16 @@ pub struct Preview {
 ///
 /// # Errors
 /// Whatever happens while running.
-pub async fn preview(
+pub fn preview<'a>(
+    prepared: &'a Prepared,
+    engine: &'a dyn RetrievalEngine,
+    context: &'a RunContext,
+    limit: u64,
+) -> BoxFuture<'a, Result<Preview, RetrievalError>> {
+    Box::pin(try_preview(prepared, engine, context, limit))
+}
+
+async fn try_preview(
     prepared: &Prepared,
     engine: &dyn RetrievalEngine,
     context: &RunContext,

@@ -7,6 +7,7 @@ use arrow::datatypes::Schema;
 use backsight_storage::Stores;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures::future::BoxFuture;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
@@ -145,7 +146,17 @@ pub struct DatasetCommit<'a> {
 /// # Errors
 /// Sources that changed, a lost claim, another commit, storage faults. Once [`Attempt::is_durable`] the dataset will
 /// be there: repeat the commit, or open the output again.
-pub async fn commit_dataset(
+pub fn commit_dataset<'a>(
+    dataset: &'a DatasetCommit<'a>,
+    stores: &'a Stores,
+    attempt: &'a Attempt,
+    shards: Vec<ShardParts>,
+    log: &'a StagingLog,
+) -> BoxFuture<'a, Result<Manifest, RetrievalError>> {
+    Box::pin(try_commit_dataset(dataset, stores, attempt, shards, log))
+}
+
+async fn try_commit_dataset(
     dataset: &DatasetCommit<'_>,
     stores: &Stores,
     attempt: &Attempt,

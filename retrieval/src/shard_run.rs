@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use backsight_storage::{Location, Stores};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{RetrievalEngine, RunContext};
@@ -88,7 +89,15 @@ pub fn plan_shard(prepared: &Prepared, shard: Option<&ShardSpec>) -> Result<Retr
 /// # Errors
 /// Whatever happens while planning and running, and accounts that do not balance. What was staged stays in the
 /// context's log for the caller to clear away.
-pub async fn write_shard(
+pub fn write_shard<'a>(
+    run: &'a ShardRun<'a>,
+    engine: &'a dyn RetrievalEngine,
+    context: &'a RunContext,
+) -> BoxFuture<'a, Result<ShardParts, RetrievalError>> {
+    Box::pin(try_write_shard(run, engine, context))
+}
+
+async fn try_write_shard(
     run: &ShardRun<'_>,
     engine: &dyn RetrievalEngine,
     context: &RunContext,
