@@ -113,7 +113,8 @@ impl StoreFailure {
                  start and to read and write them later; retrying will not help"
             }
             Self::ReadOnlyFile => {
-                "check the owner and mode of the file and its folder, and whether the disk is mounted read-only"
+                "check the owner and mode of the file, of its neighbours in `-wal` and `-shm`, and of the folder, and whether \
+                 the disk is mounted read-only"
             }
             Self::ReadOnlyServer => "connect to the primary server, not to a standby",
             Self::NotADatabase => "check the path; if the file was overwritten, restore it or move it away",

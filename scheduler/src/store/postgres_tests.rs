@@ -207,6 +207,15 @@ async fn a_statement_that_waits_for_a_lock_ends_in_time() {
     site.remove().await;
 }
 
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_known_at_once() {
+    let Some(site) = Site::postgres().await else { return };
+    site.handle().await.close().await;
+    let error = open(&format!("{}&options[default_transaction_read_only]=on", site.url)).await.unwrap_err();
+    assert_eq!((failure(&error), error.code()), (StoreFailure::ReadOnlyServer, ErrorCode::Unreachable));
+    site.remove().await;
+}
+
 /// A server whose default is a stricter isolation reports conflicts that READ COMMITTED does not have; they are tried
 /// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

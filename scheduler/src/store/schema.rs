@@ -81,6 +81,9 @@ pub(super) async fn migrate(
             .execute(&mut *transaction)
             .await?;
     }
+    // Writes in any case: SQLite opens a file that it may only read without a word, and a PostgreSQL server may be a
+    // standby. Both should be known now and not at the first job.
+    sqlx::query("UPDATE backsight_schema SET version = version").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(Schema::Known(found))
 }

@@ -225,6 +225,38 @@ async fn a_store_that_cannot_be_written_says_so() {
     assert_eq!((failure(&error), error.code()), (StoreFailure::ReadOnlyFile, ErrorCode::AccessDenied));
 }
 
+/// As root, whom no mode keeps from writing, only the last part means something.
+#[tokio::test]
+async fn missing_rights_on_file_or_folder_are_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.db");
+    let url = format!("sqlite://{}", file.display());
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(folder.path(), 0o500);
+    let is_root = std::fs::write(folder.path().join("probe"), "").is_ok();
+    let created = open_with(&url, &quick()).await;
+    set(folder.path(), 0o700);
+    if !is_root {
+        assert_eq!(failure(&created.unwrap_err()), StoreFailure::AccessDenied);
+    }
+    open(&url).await.unwrap().close().await;
+    set(&file, 0o400);
+    let opened = open_with(&url, &quick()).await;
+    // SQLite makes its other files in the image of the first.
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        set(&entry.unwrap().path(), 0o600);
+    }
+    if !is_root {
+        let error = opened.unwrap_err();
+        assert_eq!((failure(&error), error.code()), (StoreFailure::ReadOnlyFile, ErrorCode::AccessDenied));
+        assert!(error.hint().unwrap().contains("-wal"));
+    }
+    open(&url).await.unwrap().insert(&job("r-1", 0)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_closed_store_says_so() {
     let store = Site::memory().await.handle().await;
