@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backsight_retrieval::MarkedFault;
 use backsight_storage::{Location, StorageError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -15,7 +16,7 @@ use object_store::{
 };
 use url::Url;
 
-/// A store whose errors carry a [`StorageError`].
+/// A store whose errors carry a [`StorageError`], see [`MarkedFault`].
 #[derive(Debug)]
 pub(crate) struct ClassifiedStore {
     inner: Arc<dyn ObjectStore>,
@@ -39,7 +40,7 @@ fn classify(url: &Url, path: &Path, error: Error) -> Error {
     match Location::from_store(url, path) {
         Ok(location) if !keeps_kind => Error::Generic {
             store: "backsight",
-            source: Box::new(Arc::new(StorageError::classify(&location, error))),
+            source: Box::new(MarkedFault(Arc::new(StorageError::classify(&location, error)))),
         },
         _ => error,
     }

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use backsight_retrieval::{PartWriteExec, RetrievalError, StagingLog, WireFailure, WriteContext};
 use backsight_storage::Stores;
@@ -174,9 +175,10 @@ impl QueryStageExecutor for Task {
                     tracing::warn!(job = %self.place.job, error = %left, "parts of a failed task could not be removed");
                 }
                 let error = travelling(error);
+                let failure = WireFailure::find(&error.to_string()).map(|failure| failure.message);
                 tracing::info!(
-                    job = %self.place.job, stage = self.place.stage, task = self.place.task, error = %error,
-                    "task failed"
+                    query_job = %self.place.job, stage = self.place.stage, task = self.place.task,
+                    error = failure.unwrap_or_default(), "task failed"
                 );
                 Err(error)
             }
@@ -188,57 +190,115 @@ impl QueryStageExecutor for Task {
     }
 }
 
-/// The error as it can cross: with the failure as text, as one of input and output when the task may be repeated.
+/// The failure behind an error, and the error as it can cross: with the failure as text, as one of input and output
+/// when the task may be repeated.
 fn travelling(error: DataFusionError) -> DataFusionError {
-    let failure = match lost_shuffle(&error) {
-        Some(lost) => return DataFusionError::Execution(WireFailure::from(&lost).to_marker()),
-        None => RetrievalError::from_engine(error),
+    let (failure, is_task_repeatable) = match unwrapped(error) {
+        Unwrapped::Lost(lost) => (lost, false),
+        Unwrapped::Error(error) => {
+            let failure = RetrievalError::from_engine(error);
+            let is_of_storage = matches!(failure, RetrievalError::Storage(_) | RetrievalError::Remote(_));
+            let is_retryable = failure.is_retryable();
+            (failure, is_of_storage && is_retryable)
+        }
     };
     let text = WireFailure::from(&failure).to_marker();
-    match failure {
-        RetrievalError::Storage(_) | RetrievalError::Remote(_) if failure.is_retryable() => {
-            DataFusionError::IoError(std::io::Error::other(text))
-        }
-        _ => DataFusionError::Execution(text),
+    if is_task_repeatable {
+        DataFusionError::IoError(std::io::Error::other(text))
+    } else {
+        DataFusionError::Execution(text)
     }
 }
 
-/// A shuffle file that could not be fetched from its executor.
-fn lost_shuffle(error: &DataFusionError) -> Option<RetrievalError> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(error) = current.downcast_ref::<BallistaError>()
-            && let BallistaError::FetchFailed(..) | BallistaError::GrpcConnectionError(_) = error
-        {
-            let message = format!("a shuffle file could not be fetched: {error}");
-            return Some(RetrievalError::Lost { message });
-        }
-        cause = match current.downcast_ref::<DataFusionError>() {
-            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
-                arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
-                other => std::error::Error::source(other),
+enum Unwrapped {
+    Error(DataFusionError),
+    /// A shuffle file could not be fetched from its executor.
+    Lost(RetrievalError),
+}
+
+/// Takes off what the query engine wraps around an error on its way through shuffle writers.
+fn unwrapped(error: DataFusionError) -> Unwrapped {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<BallistaError>() {
+            Ok(ballista) => unwrapped_ballista(*ballista),
+            Err(inner) => match inner.downcast::<DataFusionError>() {
+                Ok(inner) => unwrapped(*inner),
+                Err(inner) => Unwrapped::Error(DataFusionError::External(inner)),
             },
-            _ => current.source(),
-        };
+        },
+        DataFusionError::Context(_, inner) => unwrapped(*inner),
+        DataFusionError::ArrowError(inner, text) => match *inner {
+            ArrowError::ExternalError(inner) => unwrapped(DataFusionError::External(inner)),
+            other => Unwrapped::Error(DataFusionError::ArrowError(Box::new(other), text)),
+        },
+        // Shared between the consumers of one stream: it can only be looked at.
+        DataFusionError::Shared(inner) => match lost_text(&inner.to_string()) {
+            Some(lost) => Unwrapped::Lost(lost),
+            None => Unwrapped::Error(DataFusionError::Shared(inner)),
+        },
+        other => Unwrapped::Error(other),
     }
-    None
+}
+
+fn unwrapped_ballista(error: BallistaError) -> Unwrapped {
+    match error {
+        BallistaError::DataFusionError(inner) => unwrapped(*inner),
+        BallistaError::ArrowError(inner) => unwrapped(DataFusionError::ArrowError(inner, None)),
+        BallistaError::IoError(inner) => Unwrapped::Error(DataFusionError::IoError(inner)),
+        BallistaError::FetchFailed(..)
+        | BallistaError::GrpcConnectionError(_)
+        | BallistaError::GrpcActionError(_)
+        | BallistaError::GrpcError(_) => Unwrapped::Lost(lost(&error.to_string())),
+        other => Unwrapped::Error(DataFusionError::Execution(other.to_string())),
+    }
+}
+
+fn lost(detail: &str) -> RetrievalError {
+    RetrievalError::Lost { message: format!("a shuffle file could not be fetched: {detail}") }
+}
+
+/// A lost shuffle file by what the query engine calls it.
+fn lost_text(text: &str) -> Option<RetrievalError> {
+    text.contains("Shuffle fetch partition error").then(|| lost(text))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use backsight_storage::{Location, StorageError};
+
     use super::*;
 
     #[test]
     fn a_lost_shuffle_file_fails_the_job_and_says_that_it_may_be_repeated() {
         let fetch = BallistaError::FetchFailed("e-1".into(), 2, 3, "gone".into());
-        let error = DataFusionError::External(Box::new(fetch)).context("reading");
+        let fetch = DataFusionError::External(Box::new(DataFusionError::External(Box::new(fetch))));
+        let written = BallistaError::DataFusionError(Box::new(fetch));
+        let error = DataFusionError::External(Box::new(written)).context("reading");
         let travelled = travelling(error);
         assert!(matches!(travelled, DataFusionError::Execution(_)), "the query engine must not repeat it");
         let failure = WireFailure::find(&travelled.to_string()).unwrap();
         assert!(failure.is_retryable && failure.message.contains("could not be fetched"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_storage_fault_keeps_its_class_through_the_shuffle_writer() {
+        let place = Location::parse("s3://bucket/part", Path::new("/"), None).unwrap();
+        let reset = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset");
+        let storage = RetrievalError::from(StorageError::classify_io(&place, &reset));
+        let error =
+            DataFusionError::External(Box::new(BallistaError::DataFusionError(Box::new(storage.into()))));
+        let travelled = travelling(error);
+        assert!(matches!(travelled, DataFusionError::IoError(_)), "the task is repeated: {travelled}");
+        assert_eq!(WireFailure::find(&travelled.to_string()).unwrap().code, "unreachable");
+    }
+
+    #[test]
+    fn a_full_disk_is_a_limit() {
+        let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
+        let error = DataFusionError::External(Box::new(BallistaError::IoError(full)));
+        assert_eq!(WireFailure::find(&travelling(error).to_string()).unwrap().code, "limit");
     }
 
     #[test]

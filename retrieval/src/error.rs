@@ -8,7 +8,7 @@ use backsight_storage::{Location, StorageError};
 use datafusion::common::DataFusionError;
 
 use crate::resolve::ResolveError;
-use crate::wire_failure::WireFailure;
+use crate::wire_failure::{MarkedFault, WireFailure};
 
 /// Why a retrieval failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -293,6 +293,9 @@ fn find_own(error: &DataFusionError) -> Option<RetrievalError> {
             return Some(own.clone());
         }
         if let Some(storage) = current.downcast_ref::<Arc<StorageError>>() {
+            return Some(RetrievalError::Storage(Arc::clone(storage)));
+        }
+        if let Some(MarkedFault(storage)) = current.downcast_ref() {
             return Some(RetrievalError::Storage(Arc::clone(storage)));
         }
         cause = match current.downcast_ref::<DataFusionError>() {

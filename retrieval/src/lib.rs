@@ -59,4 +59,4 @@ pub use scan::ScanStats;
 pub use shard_run::{ShardParts, ShardRun, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};
 pub use staging::{Staged, StagingLog};
-pub use wire_failure::WireFailure;
+pub use wire_failure::{MarkedFault, WireFailure};

@@ -1,9 +1,11 @@
 //! A failure on its way between processes: inside the query engine errors are text, so it travels in a marker.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use backsight_proto::ErrorCode;
+use backsight_storage::StorageError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RetrievalError;
@@ -71,6 +73,19 @@ impl WireFailure {
         serde_json::from_slice(&json?).ok()
     }
 }
+
+/// A storage fault on its way through readers that make text of their causes: the text carries the failure.
+#[derive(Debug, Clone)]
+pub struct MarkedFault(pub Arc<StorageError>);
+
+impl fmt::Display for MarkedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failure = WireFailure::from(&RetrievalError::Storage(Arc::clone(&self.0)));
+        write!(f, "{} {}", self.0, failure.to_marker())
+    }
+}
+
+impl Error for MarkedFault {}
 
 impl From<&RetrievalError> for WireFailure {
     fn from(error: &RetrievalError) -> Self {

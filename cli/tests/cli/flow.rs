@@ -292,7 +292,7 @@ fn explain_shows_scans_and_plan_and_writes_nothing() {
     for part in [
         "engine   embedded, 3 partitions, 1 key set\n",
         "join     slot fold\n",
-        "memory   limit 1.0 GiB\n",
+        "memory   limit 1.0 GiB; the join of one shard",
         "driver_hourly_stats  driver_id  100d",
         "driver_hourly_stats  1 of 1",
         "AsofJoin",

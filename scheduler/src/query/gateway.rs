@@ -34,7 +34,13 @@ impl SchedulerGrpc for Gateway {
     type ExecuteQueryPushStream = Pin<Box<dyn Stream<Item = Result<GetJobStatusResult, Status>> + Send>>;
 
     async fn poll_work(&self, request: Request<PollWorkParams>) -> Result<Response<PollWorkResult>, Status> {
-        self.server.poll_work(request).await
+        let executor = request.get_ref().metadata.as_ref().map(|metadata| metadata.id.clone());
+        let answer = self.server.poll_work(request).await?;
+        if let Some(executor) = executor {
+            let tasks = &answer.get_ref().tasks;
+            self.jobs.handed(&executor, tasks.iter().map(|task| task.job_id.as_str()));
+        }
+        Ok(answer)
     }
 
     async fn register_executor(

@@ -1,6 +1,6 @@
 //! Which query jobs somebody waits for, which executors work on them, and which executors have gone silent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use tokio::sync::watch;
 const ENDED_KEPT: usize = 10_000;
 
 /// How a query job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
-    /// Somebody waits for it.
-    Active { since: Instant },
+    /// Somebody waits for it; these executors got tasks of it, and may have files of it.
+    Active { executors: BTreeSet<String> },
     /// Its rows have been read: what it staged is in an account.
     Read,
     /// Nobody wants what it staged.
@@ -27,7 +27,6 @@ enum Standing {
 struct Seen {
     at: Instant,
     is_draining: bool,
-    query_jobs: Vec<String>,
 }
 
 /// An executor as it was last heard of.
@@ -60,12 +59,24 @@ impl QueryJobs {
     fn start(&self) -> String {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let mut inner = self.inner();
-        inner.jobs.insert(id.clone(), Standing::Active { since: Instant::now() });
+        inner.jobs.insert(id.clone(), Standing::Active { executors: BTreeSet::new() });
         inner.lost.insert(id.clone(), watch::Sender::new(None));
         id
     }
 
-    /// Learns whether an executor that may work on a job is lost: its id.
+    /// An executor was handed tasks of these jobs.
+    pub(crate) fn handed<'a>(&self, executor: &str, jobs: impl IntoIterator<Item = &'a str>) {
+        let mut inner = self.inner();
+        for job in jobs {
+            if let Some(Standing::Active { executors }) = inner.jobs.get_mut(job)
+                && !executors.contains(executor)
+            {
+                executors.insert(executor.to_owned());
+            }
+        }
+    }
+
+    /// Learns whether an executor that got tasks of a job is lost: its id.
     pub(crate) fn watch_loss(&self, job: &str) -> Option<watch::Receiver<Option<String>>> {
         self.inner().lost.get(job).map(watch::Sender::subscribe)
     }
@@ -97,7 +108,7 @@ impl QueryJobs {
     /// Takes an executor's word and tells it what to stop.
     pub(crate) fn sync(&self, request: &SyncExecutorRequest, now: Instant) -> SyncExecutorResponse {
         let mut inner = self.inner();
-        let seen = Seen { at: now, is_draining: request.is_draining, query_jobs: request.query_jobs.clone() };
+        let seen = Seen { at: now, is_draining: request.is_draining };
         inner.executors.insert(request.executor_id.clone(), seen);
         let mut response = SyncExecutorResponse::default();
         for job in &request.query_jobs {
@@ -117,26 +128,21 @@ impl QueryJobs {
     /// An executor says that it ends.
     pub(crate) fn stopped(&self, executor: &str) {
         let mut inner = self.inner();
-        if let Some(seen) = inner.executors.remove(executor) {
-            inner.report_loss(executor, &seen);
-        }
+        inner.executors.remove(executor);
+        inner.report_loss(executor);
     }
 
     /// Takes executors that were silent for too long for lost; returns them.
     pub(crate) fn expire(&self, now: Instant, timeout: Duration) -> Vec<String> {
         let mut inner = self.inner();
         let is_silent = |seen: &Seen| now.saturating_duration_since(seen.at) > timeout;
-        let silent: Vec<(String, Seen)> = inner
-            .executors
-            .iter()
-            .filter(|(_, seen)| is_silent(seen))
-            .map(|(id, seen)| (id.clone(), seen.clone()))
-            .collect();
-        for (id, seen) in &silent {
+        let silent: Vec<String> =
+            inner.executors.iter().filter(|(_, seen)| is_silent(seen)).map(|(id, _)| id.clone()).collect();
+        for id in &silent {
             inner.executors.remove(id);
-            inner.report_loss(id, seen);
+            inner.report_loss(id);
         }
-        silent.into_iter().map(|(id, _)| id).collect()
+        silent
     }
 
     /// The executors that are not lost.
@@ -151,12 +157,11 @@ impl QueryJobs {
 }
 
 impl Inner {
-    /// Jobs that the executor named last, and those that it may have got since.
-    fn report_loss(&self, executor: &str, seen: &Seen) {
+    /// Tells the jobs of which an executor got tasks.
+    fn report_loss(&self, executor: &str) {
         for (job, standing) in &self.jobs {
-            let Standing::Active { since } = standing else { continue };
-            let may_have_got_it = !seen.is_draining && *since >= seen.at;
-            if (may_have_got_it || seen.query_jobs.contains(job))
+            if let Standing::Active { executors } = standing
+                && executors.contains(executor)
                 && let Some(watcher) = self.lost.get(job)
             {
                 watcher.send_replace(Some(executor.to_owned()));
@@ -195,33 +200,29 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_of_an_executor_reaches_the_jobs_that_it_may_work_on() {
+    fn the_loss_of_an_executor_reaches_the_jobs_of_which_it_got_tasks() {
         let jobs = QueryJobs::default();
-        let start = Instant::now();
         let (hit, other) = (jobs.start(), jobs.start());
-        let heard = Instant::now() + Duration::from_millis(1);
-        jobs.sync(&word("e", &[&hit], false), heard);
+        let heard = Instant::now();
+        jobs.sync(&word("e", &[], false), heard);
+        jobs.handed("e", [hit.as_str(), "unknown"]);
         let (of_hit, of_other) = (jobs.watch_loss(&hit).unwrap(), jobs.watch_loss(&other).unwrap());
         assert!(jobs.expire(heard + Duration::from_secs(5), Duration::from_secs(6)).is_empty());
         assert_eq!(jobs.expire(heard + Duration::from_secs(7), Duration::from_secs(6)), ["e"]);
         assert_eq!(of_hit.borrow().as_deref(), Some("e"));
-        assert_eq!(
-            *of_other.borrow(),
-            None,
-            "it was there before the executor's last word, which did not name it"
-        );
-        assert!(jobs.executors(start).is_empty());
+        assert_eq!(*of_other.borrow(), None);
+        assert!(jobs.executors(heard).is_empty());
     }
 
     #[test]
-    fn a_drained_executor_is_no_loss() {
+    fn a_drained_executor_is_no_loss_to_jobs_that_it_had_no_part_in() {
         let jobs = QueryJobs::default();
-        let heard = Instant::now();
-        jobs.sync(&word("e", &[], true), heard);
-        let job = jobs.start();
-        let loss = jobs.watch_loss(&job).unwrap();
+        jobs.sync(&word("e", &[], true), Instant::now());
+        let (had, had_not) = (jobs.start(), jobs.start());
+        jobs.handed("e", [had.as_str()]);
+        let (of_had, of_had_not) = (jobs.watch_loss(&had).unwrap(), jobs.watch_loss(&had_not).unwrap());
         jobs.stopped("e");
-        assert_eq!(*loss.borrow(), None);
+        assert_eq!((of_had.borrow().as_deref(), of_had_not.borrow().as_deref()), (Some("e"), None));
     }
 
     #[test]
