@@ -6,6 +6,7 @@ killed before it could clear up, none that anybody would take for data.
 """
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +73,6 @@ class Output:
             for key, upload in self.pending_uploads():
                 self.s3.abort(key, upload)
         elif self.folder.exists():
-            import shutil
-
             shutil.rmtree(self.folder)
 
 
@@ -97,6 +96,7 @@ def read_dataset(output):
         check(files[name] == part["bytes"], f"part {name} has {files[name]} bytes, the manifest says {part['bytes']}")
         table = pyarrow.parquet.read_table(io.BytesIO(output.read(name)))
         check(table.num_rows == part["rows"], f"part {name} has {table.num_rows} rows, the manifest says {part['rows']}")
+        check(not tables or table.schema.equals(tables[0].schema), f"part {name} has another schema than the parts before: {table.schema}")
         tables.append(table)
     check(tables, f"`{output.uri}` was committed without parts")
     return pyarrow.concat_tables(tables), manifest

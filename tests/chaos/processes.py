@@ -48,7 +48,7 @@ atexit.register(kill_all)
 
 
 def spawn(command, environment, stdout, stderr, cwd=None):
-    """Starts a process that dies with this one. Call it from the main thread only: it lives as long as that."""
+    """Starts a process that dies with this one: with the thread that calls, to be exact, which has to outlive it."""
     process = subprocess.Popen(
         [str(part) for part in command],
         env=environment,

@@ -10,8 +10,8 @@ rule's own seed. Host and headers go through as they came, so signatures stay va
     held.release()       # it goes on; release(drop=True) resets it instead
 
 Actions: `status` (answered here), `reset` (before it is passed on), `lost` (passed on and done, the answer is reset),
-`delay`, `slow` (the answer's body at a rate), `truncate` (half of the answer's body, then a reset), `corrupt` (bytes of
-the answer's body changed), `hold` (before it is passed on), `hold_answer` (passed on and done, the answer waits).
+`delay`, `slow` (the answer's body at a rate), `truncate` (half of the answer's body, then a reset), `corrupt` (every byte
+of the answer's body changed), `hold` (before it is passed on), `hold_answer` (passed on and done, the answer waits).
 """
 import asyncio
 import random
@@ -324,9 +324,8 @@ def refusal(request, status):
 
 
 def corrupted(body):
-    """The same length, other bytes: a run in the middle is inverted."""
-    middle, length = len(body) // 2, min(64, max(1, len(body) // 4))
-    return body[:middle] + bytes(255 - byte for byte in body[middle : middle + length]) + body[middle + length :]
+    """The same length and no byte as it was: page headers and footers cannot be read, whichever part this is."""
+    return bytes(255 - byte for byte in body)
 
 
 async def send(writer, head, body=b"", bytes_per_second=0):
