@@ -26,6 +26,7 @@ from pathlib import Path
 REAL, BUG = os.environ.get("FAKE_REAL", "backsight"), os.environ.get("FAKE_BUG", "")
 ENDED = ("succeeded", "failed", "cancelled")
 PARTITIONS = 8
+ATTEMPTS_MAX = 4
 LOCK = threading.RLock()
 
 
@@ -111,6 +112,9 @@ class Scheduler:
         self.timeout = float(option("--executor-timeout", "10s").rstrip("s"))
         self.heard = {}
         self.jobs = json.loads(self.file.read_text()) if self.file.exists() and BUG != "forget" else {}
+        for job in self.jobs.values():
+            if job["state"] == "planning":
+                self.plan(job)
 
     def save(self):
         new = self.file.with_suffix(".new")
@@ -121,14 +125,27 @@ class Scheduler:
         with LOCK:
             if body["id"] not in self.jobs:
                 shards = [{"number": n, "state": "pending", "attempts": 0} for n in range(PARTITIONS if body["is_big"] else 1)]
-                job = dict(body, state="queued", shards=shards, failure=None, manifest=None, history=[], who=None, not_before=0)
+                job = dict(body, state="planning" if body["is_big"] else "queued", shards=shards, failure=None, manifest=None, history=[], who=None, not_before=0)
                 self.jobs[body["id"]] = job
                 try:
                     self.save()
                 except OSError:
                     del self.jobs[body["id"]]
                     raise
+                if job["state"] == "planning":
+                    self.plan(job)
             return self.jobs[body["id"]]
+
+    def plan(self, job):
+        """Big jobs are looked at first; this reads the footers."""
+
+        def look():
+            subprocess.run([REAL, "-c", option("-c"), *job["arguments"], "--explain"], capture_output=True, preexec_fn=die_with_us)
+            with LOCK:
+                if job["state"] == "planning":
+                    job["state"] = "queued"
+
+        threading.Thread(target=look, daemon=True).start()
 
     def spine(self, body):
         data = bytes.fromhex(body["hex"])
@@ -200,12 +217,19 @@ class Scheduler:
                     shard["state"] = "done"
             elif job["state"] == "abandoning":
                 job.update(state="cancelled")
-            elif failure["exit_status"] in (9, 7) and "holds a dataset" not in failure["message"] and body["is_lost"]:
+            elif is_worth_a_retry(failure, body["is_lost"]) and job["shards"][-1]["attempts"] < ATTEMPTS_MAX:
                 self.requeue(job)
             else:
                 job.update(state="failed", failure=dict(failure, exit_status=1) if BUG == "code" else failure)
             self.save()
             return {}
+
+
+def is_worth_a_retry(failure, is_lost):
+    if failure["code"] == "unreachable":
+        return True
+    # A command that is ended, or that meets the one of a lost executor.
+    return is_lost and failure["exit_status"] in (9, 7) and "holds a dataset" not in failure["message"]
 
 
 def scheduler():
@@ -224,7 +248,7 @@ class Task:
 
     def __init__(self, job, work):
         self.id, self.shuffle = job["id"], work / f"shuffle-{job['id']}"
-        self.process, self.failure = None, None
+        self.process, self.failure, self.is_told = None, None, False
         # What is called conflict while a lost executor's command still lives is not the user's conflict.
         self.is_lost = job["shards"][-1]["attempts"] > 1
         try:
@@ -246,7 +270,11 @@ class Task:
         out, err = self.process.communicate()
         if self.process.returncode == 0:
             return {"id": self.id, "manifest": json.loads(out)["manifest"]}
-        return {"id": self.id, "failure": json.loads(err.decode().splitlines()[-1] if err.count(b"\n") < 2 else err)["error"], "is_lost": self.is_lost}
+        try:
+            failure = json.loads(err)["error"]
+        except ValueError:
+            failure = {"code": "bug", "exit_status": 1, "message": f"ended with {self.process.returncode}: {err!r}"}
+        return {"id": self.id, "failure": failure, "is_lost": self.is_lost}
 
 
 def executor():
@@ -269,7 +297,9 @@ def executor():
             free = len(tasks) < 2 and not ending.is_set()
             answer = ask(option("--scheduler"), "/poll", {"name": name, "running": [task.id for task in tasks], "free": free})
             for task in tasks:
-                if task.id in answer["stop"] and task.process and BUG != "burn":
+                if task.id in answer["stop"] and task.process and not task.is_told and BUG != "burn":
+                    # Once: the second one would end it without clearing up.
+                    task.is_told = True
                     task.process.send_signal(signal.SIGTERM)
             if answer["task"]:
                 tasks.append(Task(answer["task"], work))

@@ -106,13 +106,14 @@ class Service:
         self.work = self.folder / "work"
         self.process, self.match, self.lives, self.is_stopped = None, None, 0, False
         self.command, self.environment = None, None
+        self.is_end_meant = False
         self.work.mkdir(parents=True, exist_ok=True)
 
     def start(self, command=None, environment=None):
         """Starts it, as the last time when nothing is said, and waits until it is ready."""
         check(not self.is_alive(), f"{self.name} runs already")
         self.command, self.environment = command or self.command, environment or self.environment
-        self.lives += 1
+        self.lives, self.is_end_meant = self.lives + 1, False
         prefix = self.namespace.prefix() if self.namespace else []
         with open(self._log("out"), "wb") as out, open(self._log("err"), "wb") as err:
             self.process = spawn([*prefix, *self.command], self.environment, out, err)
@@ -131,8 +132,15 @@ class Service:
     def is_alive(self):
         return self.process is not None and self.process.poll() is None
 
+    def check_alive(self):
+        """Nothing may end by itself, by a panic for instance."""
+        if not self.is_alive() and not self.is_end_meant:
+            raise Wrong(f"{self.name} ended by itself with {self.process.returncode}:\n{self.tail()}")
+
     def kill(self):
         """SIGKILL: no chance to clear up."""
+        self.check_alive()
+        self.is_end_meant = True
         if self.is_alive():
             self.process.kill()
             self.process.wait()
@@ -150,6 +158,7 @@ class Service:
 
     def ask_to_end(self):
         """SIGTERM, without waiting."""
+        self.is_end_meant = True
         self.process.send_signal(signal.SIGTERM)
 
     def wait_end(self, seconds=END_SECONDS_MAX):
@@ -161,6 +170,7 @@ class Service:
 
     def end(self, seconds=END_SECONDS_MAX):
         """SIGTERM, and it must be gone in time, in good order."""
+        self.check_alive()
         if not self.is_alive():
             return
         self.go_on()
@@ -257,6 +267,7 @@ class Cluster:
         for service in self.services():
             if service.is_stopped:
                 service.go_on()
+            service.check_alive()
             if not service.is_alive():
                 service.start()
         self.check_health()
@@ -289,8 +300,10 @@ class Cluster:
             service.end(seconds)
 
     def kill(self):
+        """The end of everything, in whatever state it is."""
         for service in self.services():
-            if service:
+            if service and service.process:
+                service.is_end_meant = True
                 service.kill()
 
     def tail(self, lines=40):

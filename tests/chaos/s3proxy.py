@@ -55,7 +55,7 @@ class Rule:
     key: str = ""
     """A regular expression searched in the object's key, or in a listing's prefix."""
     via: str = ""
-    """The listener that it came in by; empty is any."""
+    """A regular expression over the listener that it came in by; empty is any."""
     skip: int = 0
     """Matching requests that are let through first."""
     times: int = 1_000_000
@@ -66,6 +66,8 @@ class Rule:
     seconds: float = 0.0
     bytes_per_second: int = 0
     hits: int = 0
+    hit_via: str = ""
+    """Who was hit first."""
     matches: int = 0
     _random: random.Random = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -80,7 +82,7 @@ class Rule:
 
     def takes(self, request):
         """Whether this request is its next victim; counts."""
-        if self.via and self.via != request.via:
+        if self.via and not re.fullmatch(self.via, request.via):
             return False
         if self.operation and not re.fullmatch(self.operation, request.operation):
             return False
@@ -93,6 +95,7 @@ class Rule:
             if self.probability < 1.0 and self._random.random() >= self.probability:
                 return False
             self.hits += 1
+            self.hit_via = self.hit_via or request.via
         self._hit.set()
         return True
 

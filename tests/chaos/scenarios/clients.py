@@ -20,7 +20,8 @@ IDLE_CPU_SHARE_MAX = 0.15
 def _watched(lab, cluster, output, id):
     """A client that follows a job which is in the middle of its shards; and the fault that keeps it there."""
     client = lab.client(cluster)
-    held = lab.fault("hold", operation="CreateUpload", key=r"/out/", skip=2, times=1)
+    # An upload whose id is known: what was begun can be aborted.
+    held = lab.fault("hold", operation="UploadPart", key=r"/out/", skip=2, times=1)
     watching = client.start(*cluster.world.retrieve("spine", output), "--request-id", id, "--output-format", "json")
     check(held.wait(60), "no executor came to its third part in 60 s")
     check(watching.is_alive(), "the client does not follow its job")
@@ -119,6 +120,22 @@ def cancelled_while_the_store_hangs(lab):
     client.succeed(client.submit(again, "small"), 60)
     cluster.world.check_dataset(again, "small")
     return "cancelled, nothing left"
+
+
+@scenario(120, "s3")
+def cancelled_while_an_upload_begins(lab):
+    """`jobs cancel` while the store has not yet said the id of an upload: nothing is listed; an upload that stays is counted."""
+    cluster = lab.shared("s3")
+    client, output = lab.client(cluster), cluster.world.output()
+    held = lab.fault("hold", operation="CreateUpload", key=r"/out/", skip=2, times=1)
+    job = client.submit(output)
+    check(held.wait(60), "no executor came to its third part in 60 s")
+    client.cancel(job, 45).expect(0)
+    held.release()
+    time.sleep(5)
+    check(client.job(job)["state"] == "cancelled", "the job is not cancelled")
+    lab.note(**cluster.world.check_nothing(output, uploads_allowed=True))
+    return "cancelled, nothing listed"
 
 
 @scenario(120, "s3")

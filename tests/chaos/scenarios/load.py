@@ -77,8 +77,8 @@ def many_small_jobs(lab):
     second = submit_all(lab, cluster, 40, "more")
     all_ended(client, second, 120)
     growth = cluster.scheduler.rss_bytes() - before
-    lab.note(rss_mib=before >> 20, growth_kib=growth >> 10, **cluster.readings())
-    check(growth <= GROWTH_BYTES_EACH_MAX * 40 , f"the scheduler grew by {growth >> 10} KiB over 40 small jobs")
+    lab.note(growth_kib=growth >> 10, **cluster.readings())
+    check(growth <= GROWTH_BYTES_EACH_MAX * 40, f"the scheduler grew by {growth >> 10} KiB over 40 small jobs")
     check_all(lab, cluster, {**first, **second})
     return "60 exact datasets"
 
@@ -127,6 +127,6 @@ def scheduler_memory_is_flat(lab):
             time.sleep(0.5)
         check_all(lab, cluster, outputs)
         sizes.append(cluster.scheduler.rss_bytes())
-    lab.note(rss_mib=[size >> 20 for size in sizes], **cluster.readings())
+    lab.note(rounds_mib=[size >> 20 for size in sizes], **cluster.readings())
     check(sizes[2] - sizes[1] <= 16 << 20, f"the third hundred jobs cost {sizes[2] - sizes[1] >> 20} MiB")
     return "flat"
