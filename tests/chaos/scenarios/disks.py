@@ -3,26 +3,11 @@
 A small tmpfs stands for the disk. A limit that was reached is 10, said clearly; what was there before goes on, and
 when there is room again so does the work.
 """
-import os
-
 from client import ENDED, story
 from dataset import check, is_committed
+from faults import fill
 from processes import until
 from scenario import scenario
-
-
-def fill(place, leave_bytes=0):
-    """Takes all the room of a file system, but for a rest."""
-    ballast = place / "ballast"
-    with open(ballast, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 65536)
-        except OSError:
-            pass
-        size = max(0, file.tell() - leave_bytes)
-        os.truncate(ballast, size)
-    return ballast
 
 
 @scenario(150, "ci", "local")

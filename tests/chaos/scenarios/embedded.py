@@ -14,10 +14,9 @@ import pyarrow.parquet
 
 from client import Running
 from dataset import Output, Wrong, check
+from faults import SOURCES, fill, hiccups
 from processes import until
 from scenario import scenario
-from scenarios.disks import fill
-from scenarios.storage import SOURCES, hiccups
 
 
 def _start(lab, world, output, spine="spine", via="embedded", more=()):

@@ -7,20 +7,8 @@ import time
 
 from client import retries, story
 from dataset import check
+from faults import SOURCES, hiccups
 from scenario import scenario
-
-SOURCES = r"/data/orders/part-1"
-ANY = r"/(data|out)/"
-
-
-def hiccups(lab, share=0.06, times=12):
-    """Every passing fault, seeded, on all requests about data and outputs."""
-    for action in ("reset", "lost", "truncate"):
-        lab.fault(action, key=ANY, probability=share / 2, times=times)
-    for status in (503, 500):
-        lab.fault("status", status=status, key=ANY, probability=share, times=times)
-    lab.fault("delay", key=ANY, probability=share, times=times, seconds=0.7)
-    lab.fault("slow", operation="GetObject", key=ANY, probability=share, times=times, bytes_per_second=400_000)
 
 
 @scenario(180, "ci", "s3")
