@@ -106,7 +106,7 @@ class Service:
         self.work = self.folder / "work"
         self.process, self.match, self.lives, self.is_stopped = None, None, 0, False
         self.command, self.environment = None, None
-        self.is_end_meant = False
+        self.is_end_meant, self.killed_at = False, 0.0
         self.work.mkdir(parents=True, exist_ok=True)
 
     def start(self, command=None, environment=None):
@@ -144,6 +144,7 @@ class Service:
         if self.is_alive():
             self.process.kill()
             self.process.wait()
+            self.killed_at = time.monotonic()
 
     def stop(self):
         """SIGSTOP: it stands still, connections stay."""
@@ -271,6 +272,13 @@ class Cluster:
             if not service.is_alive():
                 service.start()
         self.check_health()
+        self._let_losses_be_seen()
+
+    def _let_losses_be_seen(self):
+        """An executor that was killed is missed only now: the work of the next scenario shall not pay for it."""
+        killed_at = max((service.killed_at for service in self.executors.values()), default=0.0)
+        noticed_at = killed_at + float(self.options["--executor-timeout"].rstrip("s")) + 1.5
+        time.sleep(max(0.0, noticed_at - time.monotonic()) if killed_at else 0.0)
 
     def check_health(self, seconds=20):
         if self.network:
