@@ -88,7 +88,8 @@ pub struct PartRecord {
     pub checksum: u64,
     /// What completes it; `None` when the partition had no rows and no file was written.
     pub staged: Option<Staged>,
-    /// Outcomes of its rows.
+    /// Outcomes of its rows; empty once they are counted in the shard's.
+    #[serde(default)]
     pub tally: Tally,
     /// Which partition of the plan it is.
     #[serde(default)]
