@@ -22,9 +22,9 @@ use crate::error::SchedulerError;
 /// The query engine's scheduler.
 pub(crate) type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
-/// How long a job's shuffle files and records stay after it has ended: its rows have been read by then.
-const DATA_KEPT_SECONDS: u64 = 30;
-const RECORDS_KEPT_SECONDS: u64 = 60;
+/// How long a query job's shuffle files and records stay after it has ended: its rows are read at once.
+const DATA_KEPT_SECONDS: u64 = 5;
+const RECORDS_KEPT_SECONDS: u64 = 5;
 /// A task that failed by input or output is repeated so often, the first time included.
 const TASK_ATTEMPTS_MAX: usize = 4;
 /// Executors poll at least every five seconds, so the query engine must wait longer than that; our own sync is the
