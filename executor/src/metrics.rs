@@ -17,7 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) work_dir_bytes: IntGauge,
     pub(crate) memory_reserved_bytes: IntGauge,
     pub(crate) memory_limit_bytes: IntGauge,
-    pub(crate) jobs_stopped: IntCounter,
+    pub(crate) jobs_ended: IntCounter,
     pub(crate) syncs_failed: IntCounter,
     ready: Arc<AtomicBool>,
 }
@@ -44,7 +44,7 @@ impl Metrics {
                 "Bytes that operators hold",
             )?,
             memory_limit_bytes: gauge("backsight_executor_memory_limit_bytes", "Bytes that they may hold")?,
-            jobs_stopped: counter("backsight_executor_jobs_stopped_total", "Query jobs stopped here")?,
+            jobs_ended: counter("backsight_executor_jobs_ended_total", "Query jobs that have ended here, cancelled or not")?,
             syncs_failed: counter(
                 "backsight_executor_syncs_failed_total",
                 "Calls to the scheduler that failed",

@@ -96,7 +96,7 @@ impl Sync {
             self.jobs.close(job, Closed::Cancelled);
             // While a task still runs its files are in use; the next call finds it ended.
             let Some(staged) = self.jobs.forget(job) else { continue };
-            self.metrics.jobs_stopped.inc();
+            self.metrics.jobs_ended.inc();
             let (work_dir, name) = (Arc::clone(&self.work_dir), job.clone());
             beside.spawn_blocking(move || work_dir.remove_job(&name));
             if !answer.discard.contains(job) {
