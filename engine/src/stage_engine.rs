@@ -6,6 +6,7 @@
 //! double rows: it fails the job at once as lost, and the shard is done again.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -74,7 +75,7 @@ impl ExecutionEngine for StageEngine {
             Ok(inner) => inner,
             Err(error) => {
                 self.jobs.end(&job, None);
-                return Err(travelling(error));
+                return Err(travelling(&error));
             }
         };
         let log = config.get_extension::<WriteContext>().map(|write| write.log.clone()).unwrap_or_default();
@@ -174,7 +175,7 @@ impl QueryStageExecutor for Task {
                 if let Err(left) = self.log.discard(&self.stores).await {
                     tracing::warn!(job = %self.place.job, error = %left, "parts of a failed task could not be removed");
                 }
-                let error = travelling(error);
+                let error = travelling(&error);
                 let failure = WireFailure::find(&error.to_string()).map(|failure| failure.message);
                 tracing::info!(
                     query_job = %self.place.job, stage = self.place.stage, task = self.place.task,
@@ -190,76 +191,65 @@ impl QueryStageExecutor for Task {
     }
 }
 
-/// The failure behind an error, and the error as it can cross: with the failure as text, as one of input and output
-/// when the task may be repeated.
-fn travelling(error: DataFusionError) -> DataFusionError {
-    let (failure, is_task_repeatable) = match unwrapped(error) {
-        Unwrapped::Lost(lost) => (lost, false),
-        Unwrapped::Error(error) => {
-            let failure = RetrievalError::from_engine(error);
-            let is_of_storage = matches!(failure, RetrievalError::Storage(_) | RetrievalError::Remote(_));
-            let is_retryable = failure.is_retryable();
-            (failure, is_of_storage && is_retryable)
-        }
-    };
+/// The error as it can cross: with the failure as text, as one of input and output when the task may be repeated.
+fn travelling(error: &DataFusionError) -> DataFusionError {
+    let failure = failure(error);
+    let is_of_storage = matches!(failure, RetrievalError::Storage(_) | RetrievalError::Remote(_));
     let text = WireFailure::from(&failure).to_marker();
-    if is_task_repeatable {
+    if is_of_storage && failure.is_retryable() {
         DataFusionError::IoError(std::io::Error::other(text))
     } else {
         DataFusionError::Execution(text)
     }
 }
 
-enum Unwrapped {
-    Error(DataFusionError),
-    /// A shuffle file could not be fetched from its executor.
-    Lost(RetrievalError),
-}
-
-/// Takes off what the query engine wraps around an error on its way through shuffle writers.
-fn unwrapped(error: DataFusionError) -> Unwrapped {
+/// The failure behind what the query engine wraps around an error on its way through shuffle writers.
+fn failure(error: &DataFusionError) -> RetrievalError {
     match error {
-        DataFusionError::External(inner) => match inner.downcast::<BallistaError>() {
-            Ok(ballista) => unwrapped_ballista(*ballista),
-            Err(inner) => match inner.downcast::<DataFusionError>() {
-                Ok(inner) => unwrapped(*inner),
-                Err(inner) => Unwrapped::Error(DataFusionError::External(inner)),
+        DataFusionError::Context(_, inner) => failure(inner),
+        DataFusionError::Shared(inner) => failure(inner),
+        DataFusionError::External(inner) => {
+            if let Some(ballista) = inner.downcast_ref::<BallistaError>() {
+                failure_of_ballista(ballista)
+            } else if let Some(inner) = inner.downcast_ref::<DataFusionError>() {
+                failure(inner)
+            } else {
+                RetrievalError::of_engine(error)
+            }
+        }
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            ArrowError::ExternalError(cause) => match cause.downcast_ref::<DataFusionError>() {
+                Some(inner) => failure(inner),
+                None => match cause.downcast_ref::<BallistaError>() {
+                    Some(ballista) => failure_of_ballista(ballista),
+                    None => RetrievalError::of_engine(error),
+                },
             },
+            _ => RetrievalError::of_engine(error),
         },
-        DataFusionError::Context(_, inner) => unwrapped(*inner),
-        DataFusionError::ArrowError(inner, text) => match *inner {
-            ArrowError::ExternalError(inner) => unwrapped(DataFusionError::External(inner)),
-            other => Unwrapped::Error(DataFusionError::ArrowError(Box::new(other), text)),
-        },
-        // Shared between the consumers of one stream: it can only be looked at.
-        DataFusionError::Shared(inner) => match lost_text(&inner.to_string()) {
-            Some(lost) => Unwrapped::Lost(lost),
-            None => Unwrapped::Error(DataFusionError::Shared(inner)),
-        },
-        other => Unwrapped::Error(other),
+        _ => RetrievalError::of_engine(error),
     }
 }
 
-fn unwrapped_ballista(error: BallistaError) -> Unwrapped {
+fn failure_of_ballista(error: &BallistaError) -> RetrievalError {
     match error {
-        BallistaError::DataFusionError(inner) => unwrapped(*inner),
-        BallistaError::ArrowError(inner) => unwrapped(DataFusionError::ArrowError(inner, None)),
-        BallistaError::IoError(inner) => Unwrapped::Error(DataFusionError::IoError(inner)),
+        BallistaError::DataFusionError(inner) => failure(inner),
+        BallistaError::IoError(cause)
+            if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            RetrievalError::Disk { detail: cause.to_string() }
+        }
         BallistaError::FetchFailed(..)
         | BallistaError::GrpcConnectionError(_)
         | BallistaError::GrpcActionError(_)
-        | BallistaError::GrpcError(_) => Unwrapped::Lost(lost(&error.to_string())),
-        other => Unwrapped::Error(DataFusionError::Execution(other.to_string())),
+        | BallistaError::GrpcError(_) => {
+            RetrievalError::Lost { message: format!("a shuffle file could not be fetched: {error}") }
+        }
+        other => match WireFailure::find(&other.to_string()) {
+            Some(failure) => RetrievalError::Remote(Box::new(failure)),
+            None => RetrievalError::Data { message: other.to_string() },
+        },
     }
-}
-
-fn lost(detail: &str) -> RetrievalError {
-    RetrievalError::Lost { message: format!("a shuffle file could not be fetched: {detail}") }
-}
-
-/// A lost shuffle file by what the query engine calls it.
-fn lost_text(text: &str) -> Option<RetrievalError> {
-    text.contains("Shuffle fetch partition error").then(|| lost(text))
 }
 
 #[cfg(test)]
@@ -276,7 +266,7 @@ mod tests {
         let fetch = DataFusionError::External(Box::new(DataFusionError::External(Box::new(fetch))));
         let written = BallistaError::DataFusionError(Box::new(fetch));
         let error = DataFusionError::External(Box::new(written)).context("reading");
-        let travelled = travelling(error);
+        let travelled = travelling(&error);
         assert!(matches!(travelled, DataFusionError::Execution(_)), "the query engine must not repeat it");
         let failure = WireFailure::find(&travelled.to_string()).unwrap();
         assert!(failure.is_retryable && failure.message.contains("could not be fetched"), "{failure:?}");
@@ -289,7 +279,7 @@ mod tests {
         let storage = RetrievalError::from(StorageError::classify_io(&place, &reset));
         let error =
             DataFusionError::External(Box::new(BallistaError::DataFusionError(Box::new(storage.into()))));
-        let travelled = travelling(error);
+        let travelled = travelling(&error);
         assert!(matches!(travelled, DataFusionError::IoError(_)), "the task is repeated: {travelled}");
         assert_eq!(WireFailure::find(&travelled.to_string()).unwrap().code, "unreachable");
     }
@@ -298,13 +288,13 @@ mod tests {
     fn a_full_disk_is_a_limit() {
         let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
         let error = DataFusionError::External(Box::new(BallistaError::IoError(full)));
-        assert_eq!(WireFailure::find(&travelling(error).to_string()).unwrap().code, "limit");
+        assert_eq!(WireFailure::find(&travelling(&error).to_string()).unwrap().code, "limit");
     }
 
     #[test]
     fn data_fails_for_good_with_its_code() {
         let error = DataFusionError::Execution("a value does not fit".into());
-        let failure = WireFailure::find(&travelling(error).to_string()).unwrap();
+        let failure = WireFailure::find(&travelling(&error).to_string()).unwrap();
         assert_eq!((failure.code.as_str(), failure.is_retryable), ("data", false));
     }
 }

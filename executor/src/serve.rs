@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
+use tower::ServiceBuilder;
 
 use crate::error::ExecutorError;
 use crate::metrics::Metrics;
@@ -92,8 +93,17 @@ pub async fn serve(
     parts.spawn(async move { ("the health service", ended(axum::serve(health, routes).await)) });
     let executor =
         Arc::new(executor(&options, &executor_id, addresses, &work_dir, &jobs, Arc::clone(&runtime)));
+    let polls_failed = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&polls_failed);
+    // What a poll without an answer carried is lost: the scheduler learns of it with the next sync.
+    let polling = ServiceBuilder::new()
+        .map_err(move |error: tonic::transport::Error| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            error
+        })
+        .service(channel.clone());
     let poll = poll_loop(
-        SchedulerGrpcClient::new(channel.clone())
+        SchedulerGrpcClient::new(polling)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
         executor,
@@ -117,6 +127,7 @@ pub async fn serve(
         heartbeat: options.heartbeat,
         draining: Arc::clone(&draining),
         metrics,
+        polls_failed,
     };
     parts.spawn(async move {
         sync.run().await;
@@ -132,7 +143,12 @@ pub async fn serve(
     draining.store(true, Ordering::Relaxed);
     tracing::info!(executor_id, "executor drains");
     let needed = || jobs.tasks() > 0 || !work_dir.jobs().is_empty();
-    let drained = drain(&vcores, options.vcores.get(), needed);
+    // The scheduler has to hear of it first: a poll on its way must not bring tasks for cores that are gone.
+    let heard = options.heartbeat * 2;
+    let drained = async {
+        tokio::time::sleep(heard).await;
+        drain(&vcores, options.vcores.get(), needed).await;
+    };
     tokio::select! {
         ended = parts.join_next() => return Err(part_ended(ended)),
         timed = tokio::time::timeout(options.drain_timeout, drained) => match timed {

@@ -1,7 +1,7 @@
 //! Tells the scheduler every second what this executor works on, and stops what nobody waits for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backsight_engine::{Closed, RunningJobs};
@@ -9,13 +9,14 @@ use backsight_proto::control::control_client::ControlClient;
 use backsight_proto::control::{SyncExecutorRequest, SyncExecutorResponse};
 use backsight_storage::Stores;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::metrics::Metrics;
 use crate::work_dir::WorkDir;
 
 /// A call that takes longer counts as failed.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What one executor syncs.
 pub(crate) struct Sync {
@@ -29,30 +30,45 @@ pub(crate) struct Sync {
     pub(crate) heartbeat: Duration,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) metrics: Metrics,
+    /// Polls that got no answer.
+    pub(crate) polls_failed: Arc<AtomicU64>,
 }
 
 impl Sync {
-    /// Syncs for ever.
-    pub(crate) async fn run(mut self) {
+    /// Syncs for ever. What takes time goes beside it: an executor that is busy removing files is not lost.
+    pub(crate) async fn run(self) {
+        let this = Arc::new(self);
+        let mut beside: JoinSet<()> = JoinSet::new();
+        let measured = Arc::clone(&this);
+        beside.spawn(async move {
+            loop {
+                let now = Arc::clone(&measured);
+                // A panic while measuring is logged by the runtime; the next one is tried all the same.
+                let _ = tokio::task::spawn_blocking(move || now.measure()).await;
+                tokio::time::sleep(measured.heartbeat).await;
+            }
+        });
         loop {
-            self.once().await;
-            tokio::time::sleep(self.heartbeat).await;
+            this.once(&mut beside).await;
+            while beside.try_join_next().is_some() {}
+            tokio::time::sleep(this.heartbeat).await;
         }
     }
 
-    async fn once(&mut self) {
-        self.measure();
+    async fn once(&self, beside: &mut JoinSet<()>) {
         let is_draining = self.draining.load(Ordering::Relaxed);
         let request = SyncExecutorRequest {
             executor_id: self.executor_id.clone(),
             query_jobs: self.names(),
             is_draining,
+            polls_failed: self.polls_failed.load(Ordering::Relaxed),
         };
-        let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.sync_executor(request)).await;
+        let mut client = self.client.clone();
+        let answer = tokio::time::timeout(CALL_TIMEOUT, client.sync_executor(request)).await;
         match answer {
             Ok(Ok(answer)) => {
                 self.metrics.set_ready(!is_draining);
-                self.stop(answer.into_inner()).await;
+                self.stop(&answer.into_inner(), beside);
             }
             failed => {
                 self.metrics.set_ready(false);
@@ -75,21 +91,25 @@ impl Sync {
         names
     }
 
-    async fn stop(&self, answer: SyncExecutorResponse) {
+    fn stop(&self, answer: &SyncExecutorResponse, beside: &mut JoinSet<()>) {
         for job in &answer.stop {
             self.jobs.close(job, Closed::Cancelled);
             // While a task still runs its files are in use; the next call finds it ended.
             let Some(staged) = self.jobs.forget(job) else { continue };
-            self.work_dir.remove_job(job);
             self.metrics.jobs_stopped.inc();
+            let (work_dir, name) = (Arc::clone(&self.work_dir), job.clone());
+            beside.spawn_blocking(move || work_dir.remove_job(&name));
             if !answer.discard.contains(job) {
                 continue;
             }
-            for log in staged {
-                if let Err(error) = log.discard(&self.stores).await {
-                    tracing::warn!(job, %error, "parts of a job that was given up could not be removed");
+            let (stores, job) = (self.stores.clone(), job.clone());
+            beside.spawn(async move {
+                for log in staged {
+                    if let Err(error) = log.discard(&stores).await {
+                        tracing::warn!(job, %error, "parts of a job that was given up could not be removed");
+                    }
                 }
-            }
+            });
         }
     }
 

@@ -268,8 +268,13 @@ impl Output {
         let location = self.own("manifest.json");
         let bytes = to_json(&intent.manifest)?;
         let held = self.stores.read(&location).await?;
+        let is_ours = |held: &Bytes| {
+            serde_json::from_slice::<Manifest>(held)
+                .is_ok_and(|manifest| manifest.request_id == intent.manifest.request_id)
+        };
         let written = match (&held, &intent.replaces) {
-            (Some(held), _) if held.bytes == bytes => return Ok(()),
+            // The same request has been committed: by this intent, or by one whose end was not noticed.
+            (Some(held), _) if held.bytes == bytes || is_ours(&held.bytes) => return Ok(()),
             (None, None) => self.stores.create(&location, bytes).await,
             (Some(held), Some(replaced)) if held.version.as_str() == replaced.version => {
                 self.stores.replace(&location, bytes, &held.version).await
@@ -316,8 +321,18 @@ impl Attempt {
 
     async fn try_renew(&self, now: DateTime<Utc>) -> Result<(), RetrievalError> {
         let mut version = self.version.lock().await;
+        let location = self.output.own("claim");
         let bytes = to_json(&Claim { renewed: now, ..self.claim.clone() })?;
-        match self.output.stores.replace(&self.output.own("claim"), bytes, &version).await {
+        let mut written = self.output.stores.replace(&location, bytes.clone(), &version).await;
+        if written.as_ref().is_err_and(|error| error.code() == ErrorCode::Conflict)
+            && let Some(held) = self.output.stores.read(&location).await?
+            && serde_json::from_slice::<Claim>(&held.bytes)
+                .is_ok_and(|held| held.attempt == self.claim.attempt)
+        {
+            // An earlier renewal of our own whose answer was lost, or that was given up on its way.
+            written = self.output.stores.replace(&location, bytes, &held.version).await;
+        }
+        match written {
             Ok(next) => {
                 *version = next;
                 Ok(())
@@ -346,18 +361,47 @@ impl Attempt {
         output.stores.put(&output.own("registry.pb.next"), registry).await?;
         self.renew(now).await?;
         let intent = Intent { manifest, staged, replaces: self.replaces.clone() };
-        let bytes = to_json(&intent)?;
-        self.in_doubt.store(true, Ordering::Release);
-        if let Err(error) = output.stores.create(&output.own("intent.json"), bytes).await {
-            // A refusal says that it is not there; an answer that was lost says nothing.
-            self.in_doubt.store(error.code().is_retryable(), Ordering::Release);
-            return Err(error.into());
-        }
-        self.durable.store(true, Ordering::Release);
+        self.write_intent(to_json(&intent)?).await?;
         output.roll_forward(&intent).await?;
         output.clear_staging().await;
-        output.stores.delete(&output.own("claim")).await?;
+        // The dataset is there; a claim that stays is dead in two minutes.
+        let _ = self.delete_own_claim().await;
         Ok(())
+    }
+
+    /// Makes the intent durable, or says whether it may be.
+    async fn write_intent(&self, bytes: Bytes) -> Result<(), RetrievalError> {
+        let output = &self.output;
+        let location = output.own("intent.json");
+        self.in_doubt.store(true, Ordering::Release);
+        if let Err(error) = output.stores.create(&location, bytes.clone()).await {
+            match output.stores.read(&location).await {
+                Ok(Some(held)) if held.bytes == bytes => {}
+                // Another's is there, or the store has refused ours for good.
+                Ok(Some(_)) => {
+                    self.in_doubt.store(false, Ordering::Release);
+                    return Err(error.into());
+                }
+                Ok(None) => {
+                    // What was on its way when the answer was lost may still arrive.
+                    self.in_doubt.store(error.code().is_retryable(), Ordering::Release);
+                    return Err(error.into());
+                }
+                Err(_) => return Err(error.into()),
+            }
+        }
+        self.durable.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Removes the claim unless somebody else has taken it over; says whether it was ours.
+    async fn delete_own_claim(&self) -> Result<bool, RetrievalError> {
+        let claim: Option<Claim> = self.output.read("claim").await?;
+        let is_ours = claim.is_some_and(|claim| claim.attempt == self.claim.attempt);
+        if is_ours {
+            self.output.stores.delete(&self.output.own("claim")).await?;
+        }
+        Ok(is_ours)
     }
 
     /// Clears away an attempt that will not be committed: uploads aborted, staged files and the claim removed.
@@ -380,7 +424,7 @@ impl Attempt {
         if claim.is_some_and(|claim| claim.attempt == self.claim.attempt) {
             output.clear_staging().await;
             output.stores.delete(&output.own("registry.pb.next")).await?;
-            output.stores.delete(&output.own("claim")).await?;
+            self.delete_own_claim().await?;
             output.remove_empty_folders().await;
         }
         result

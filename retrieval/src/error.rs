@@ -260,7 +260,12 @@ impl RetrievalError {
 
     /// The failure behind an error of the query engine.
     pub fn from_engine(error: DataFusionError) -> Self {
-        if let Some(own) = find_own(&error) {
+        Self::of_engine(&error)
+    }
+
+    /// The same, of an error that others look at, too.
+    pub fn of_engine(error: &DataFusionError) -> Self {
+        if let Some(own) = find_own(error) {
             return own;
         }
         if let Some(failure) = WireFailure::find(&error.to_string()) {

@@ -88,7 +88,8 @@ pub struct PartRecord {
     pub checksum: u64,
     /// What completes it; `None` when the partition had no rows and no file was written.
     pub staged: Option<Staged>,
-    /// Outcomes of its rows.
+    /// Outcomes of its rows; empty once they are counted in the shard's.
+    #[serde(default)]
     pub tally: Tally,
     /// Which partition of the plan it is.
     #[serde(default)]
@@ -279,7 +280,7 @@ async fn write_part(
     spec: &PartSpec,
     write: &WriteContext,
     partition: usize,
-) -> std::result::Result<PartRecord, RetrievalError> {
+) -> Result<PartRecord> {
     let schema = dataset_schema(input.schema().as_ref(), spec.dataset_columns);
     let output = output_location(spec)?;
     let views: Vec<PlannedView> = spec
@@ -295,7 +296,8 @@ async fn write_part(
     let name = format!("part-{part:05}-{}.parquet", uuid::Uuid::new_v4().simple());
     let mut record = PartRecord::empty(name, partition, Tally::new(&views));
     let mut writer: Option<AsyncArrowWriter<PartSink>> = None;
-    while let Some(batch) = input.try_next().await.map_err(RetrievalError::from_engine)? {
+    // What comes from below stays what it is: only who runs the task can tell a lost shuffle file.
+    while let Some(batch) = input.try_next().await? {
         if batch.num_rows() == 0 {
             continue;
         }

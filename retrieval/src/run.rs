@@ -171,8 +171,8 @@ async fn try_commit_dataset(
         return Err(RetrievalError::Unbalanced { detail });
     }
     let mut tally = Tally::new(&plan.views);
-    for record in shards.iter().flat_map(|shard| &shard.records) {
-        tally.merge(&record.tally);
+    for shard in &shards {
+        tally.merge(&shard.tally);
     }
     let schema = dataset_schema(plan.logical.schema().as_arrow(), plan.dataset_columns);
     let mut parts: Vec<PartRecord> = shards.into_iter().flat_map(|shard| shard.records).collect();
@@ -183,8 +183,8 @@ async fn try_commit_dataset(
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     prepared.check_unchanged(stores).await?;
     let finished = (dataset.now)();
-    let parts = ShardParts { records: parts };
-    let manifest = manifest(dataset, &schema, &parts, &tally, finished);
+    let parts = ShardParts { records: parts, tally };
+    let manifest = manifest(dataset, &schema, &parts, finished);
     let staged = parts.staged().collect();
     attempt.commit(manifest.clone(), staged, dataset.registry.1.clone(), finished).await?;
     Ok(manifest)
@@ -212,7 +212,6 @@ fn manifest(
     dataset: &DatasetCommit<'_>,
     schema: &Schema,
     parts: &ShardParts,
-    tally: &Tally,
     finished: DateTime<Utc>,
 ) -> Manifest {
     let prepared = dataset.prepared;
@@ -254,7 +253,7 @@ fn manifest(
             engine: dataset.engine.to_owned(),
             form: prepared.input.form.name().to_owned(),
         },
-        report: JoinReport::new(rows, tally, &plan.views, &columns, plan.notes.clone()),
+        report: JoinReport::new(rows, &parts.tally, &plan.views, &columns, plan.notes.clone()),
         started: dataset.started.to_rfc3339_opts(SecondsFormat::Millis, true),
         finished: finished.to_rfc3339_opts(SecondsFormat::Millis, true),
         elapsed_seconds: format!("{}.{:03}", elapsed / 1000, elapsed % 1000),

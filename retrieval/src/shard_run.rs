@@ -35,8 +35,10 @@ pub struct ShardRun<'a> {
 /// What a shard has staged: the account that the commit is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardParts {
-    /// One for each partition, those without rows included.
+    /// One for each partition that has rows.
     pub records: Vec<PartRecord>,
+    /// Outcomes of all rows.
+    pub tally: Tally,
 }
 
 impl ShardParts {
@@ -120,9 +122,22 @@ async fn try_write_shard(
     let writer: Arc<dyn ExecutionPlan> = Arc::new(PartWriteExec::new(joined, Arc::new(spec)));
     let stream = engine.execute(writer, context).await?;
     let reports: Vec<RecordBatch> = stream.try_collect().await.map_err(RetrievalError::from_engine)?;
-    let mut parts = ShardParts { records: part_records(&reports)? };
+    let mut parts = ShardParts { records: part_records(&reports)?, tally: Tally::new(&planned.views) };
     parts.records.sort_by_key(|record| record.partition);
-    check_accounts(run, &planned, &parts, partitions)?;
+    for record in &parts.records {
+        parts.tally.merge(&record.tally);
+    }
+    if let Err(unbalanced) = check_accounts(run, &planned, &parts, partitions) {
+        // For the caller to clear away: nobody else knows of these any more.
+        parts.log(run.output, &context.log);
+        return Err(unbalanced);
+    }
+    // What is kept of a shard stays small: there may be thousands of them.
+    parts.records.retain(|record| record.staged.is_some());
+    for record in &mut parts.records {
+        record.tally = Tally::default();
+        record.folded.clear();
+    }
     Ok(parts)
 }
 
@@ -148,11 +163,7 @@ fn check_accounts(
     if checksum != expected {
         return unbalanced(format!("the spine's checksum is {expected:016x}, the parts' is {checksum:016x}"));
     }
-    let mut tally = Tally::new(&plan.views);
-    for record in &parts.records {
-        tally.merge(&record.tally);
-    }
-    for (view, counts) in plan.views.iter().zip(&tally.views) {
+    for (view, counts) in plan.views.iter().zip(&parts.tally.views) {
         let outcomes: u64 = counts.outcomes.iter().sum();
         if outcomes != expected_rows {
             return unbalanced(format!("view `{}` answered {outcomes} of {expected_rows} rows", view.label));

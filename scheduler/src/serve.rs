@@ -32,13 +32,18 @@ const CLEAN_EVERY: Duration = Duration::from_secs(600);
 /// # Errors
 /// Whatever keeps it from starting, and a part of it that ends by itself.
 pub async fn serve(
-    options: SchedulerOptions,
+    mut options: SchedulerOptions,
     shutdown: impl Future<Output = ()> + Send,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), SchedulerError> {
-    let refused = |source| SchedulerError::Bind { address: options.bind.to_string(), source };
+    let bind = options.bind;
+    let refused = |source| SchedulerError::Bind { address: bind.to_string(), source };
     let listener = TcpListener::bind(options.bind).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
+    if let Some(host) = options.scheduler_id.strip_suffix(":0").filter(|_| options.bind.port() == 0) {
+        // Two schedulers on free ports are not one.
+        options.scheduler_id = format!("{host}:{}", address.port());
+    }
     let store = open(&options.state_url).await?;
     let host = Host::start(
         &options.stores,
@@ -56,6 +61,7 @@ pub async fn serve(
         stores: options.stores.clone(),
         root: options.spool.clone(),
         bytes_max: options.spine_upload_bytes_max,
+        kept: options.spine_kept,
     };
     let is_leaving = Arc::new(AtomicBool::new(false));
     let (leave, leaves) = watch::channel(false);
@@ -128,7 +134,7 @@ async fn clean_spines(shared: Shared, spool: Spool) {
             .filter_map(|stored| Job::from_json(&stored.row.record).ok())
             .filter_map(|job| Some(job.request.pointer("/spine/uri")?.as_str()?.to_owned()))
             .collect();
-        spool.clean(&used, shared.options.spine_kept, now()).await;
+        spool.clean(&used, now()).await;
     }
 }
 

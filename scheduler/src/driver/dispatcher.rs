@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::shared::{Shared, now_ms, turned_true};
 use super::worker::Worker;
@@ -20,7 +20,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(30);
 pub(crate) async fn dispatch(shared: Shared, mut leaves: watch::Receiver<bool>) {
     let stop = leaves.clone();
     let mut workers: JoinSet<String> = JoinSet::new();
-    let mut mine: BTreeMap<String, ()> = BTreeMap::new();
+    let mut mine: BTreeMap<String, Id> = BTreeMap::new();
     let mut prune = tokio::time::interval(PRUNE_EVERY);
     loop {
         if let Err(error) = look(&shared, &mut workers, &mut mine, &stop).await {
@@ -44,20 +44,23 @@ pub(crate) async fn dispatch(shared: Shared, mut leaves: watch::Receiver<bool>) 
     while workers.join_next().await.is_some() {}
 }
 
-fn ended(mine: &mut BTreeMap<String, ()>, done: Result<String, tokio::task::JoinError>) {
+fn ended(mine: &mut BTreeMap<String, Id>, done: Result<String, tokio::task::JoinError>) {
     match done {
         Ok(id) => {
             mine.remove(&id);
         }
-        // Which one is not known: its lease runs out, and then it is taken over.
-        Err(error) => tracing::error!(%error, "a job's driver has panicked"),
+        // It is taken over again, as if its scheduler had been restarted.
+        Err(error) => {
+            tracing::error!(%error, "a job's driver has panicked");
+            mine.retain(|_, id| *id != error.id());
+        }
     }
 }
 
 async fn look(
     shared: &Shared,
     workers: &mut JoinSet<String>,
-    mine: &mut BTreeMap<String, ()>,
+    mine: &mut BTreeMap<String, Id>,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), JobStoreError> {
     let unfinished = shared.store.unfinished().await?;
@@ -112,7 +115,7 @@ fn is_held(stored: &StoredJob, shared: &Shared) -> bool {
 async fn start(
     shared: &Shared,
     workers: &mut JoinSet<String>,
-    mine: &mut BTreeMap<String, ()>,
+    mine: &mut BTreeMap<String, Id>,
     stop: &watch::Receiver<bool>,
     id: &str,
     first: Event,
@@ -132,10 +135,11 @@ async fn start(
     }
     let worker = Worker::new(shared.clone(), job, lease);
     let (id, stop) = (id.to_owned(), stop.clone());
-    mine.insert(id.clone(), ());
-    workers.spawn(async move {
+    let name = id.clone();
+    let running = workers.spawn(async move {
         worker.run(first, stop).await;
         id
     });
+    mine.insert(name, running.id());
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use backsight_registry::document::RegistryDocument;
+use backsight_registry::store::StoreError;
 use backsight_retrieval::{
     Attempt, Bases, DatasetCommit, JoinForm, Manifest, OpenRequest, Opened, Output, Prepared, RetrievalError,
-    RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, commit_dataset, prepare,
-    write_shard,
+    RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, WireFailure, commit_dataset,
+    keep_claim, prepare, write_shard,
 };
 use backsight_storage::Location;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::shared::{Shared, job_failure, now};
+use super::shared::{Shared, bug, job_failure, now};
 use crate::jobs::{Event, Job, JobFailure, ShardPlan, ShardState};
 
 /// What a planned job works with.
@@ -23,6 +25,8 @@ pub(crate) struct Ready {
     pub(crate) attempt: Arc<Attempt>,
     registry: (Option<String>, Bytes),
     started: chrono::DateTime<chrono::Utc>,
+    /// What was planned: parts of anything else are not committed with it.
+    shards: Arc<[ShardPlan]>,
 }
 
 /// What a shard is, as it is stored: equal ones give equal parts.
@@ -73,7 +77,12 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
         }
         Opened::Writing(attempt) => Arc::new(*attempt),
     };
-    let planned = prepare_request(shared, &request).await;
+    // With shards planned before, the same state of the registry.
+    let version = job.registry_version.as_deref().filter(|_| !job.shards.is_empty());
+    let planned = tokio::select! {
+        lost = keep_claim(&attempt, now) => Err(lost),
+        planned = prepare_request(shared, &request, version) => planned,
+    };
     let (prepared, registry) = match planned {
         Ok(planned) => planned,
         Err(error) => {
@@ -99,7 +108,8 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
         });
     }
     let registry_version = registry.0.clone().unwrap_or_default();
-    let ready = Ready { prepared: Arc::new(prepared), attempt, registry, started };
+    let kept = shards.clone().into();
+    let ready = Ready { prepared: Arc::new(prepared), attempt, registry, started, shards: kept };
     let event = Event::Planned { attempt: number, registry_version, shards };
     Ok(Planning::Ready(Box::new(ready), event))
 }
@@ -126,25 +136,42 @@ async fn open(
     output_of(shared, job)?.open(&ask).await
 }
 
-/// Reads registry, spine and sources, and plans.
+/// Reads registry, spine and sources, and plans; with a version, by that state of the registry where it is kept.
 pub(crate) async fn prepare_request(
     shared: &Shared,
     request: &RetrievalRequest,
+    version: Option<&str>,
 ) -> Result<(Prepared, (Option<String>, Bytes)), RetrievalError> {
     let options = &shared.options;
-    let remote = |failure: backsight_proto::control::Failure| {
-        RetrievalError::Remote(Box::new(crate::service::wire_failure(failure)))
-    };
-    let snapshot =
-        options.registry.read().await.map_err(|error| remote(crate::registry_service::failure_of(&error)))?;
-    let catalog = snapshot.document.catalog(&request.project).map_err(|error| {
-        let hint = error.hint();
-        let failure = backsight_retrieval::WireFailure::new(error.code(), error.to_string(), hint);
+    let (document, bytes) = registry_state(shared, version).await.map_err(|error| {
+        let failure = crate::service::wire_failure(crate::registry_service::failure_of(&error));
+        RetrievalError::Remote(Box::new(failure))
+    })?;
+    let catalog = document.catalog(&request.project).map_err(|error| {
+        let failure = WireFailure::new(error.code(), error.to_string(), error.hint());
         RetrievalError::Remote(Box::new(failure))
     })?;
     let bases = Bases { working: &options.repo, repo: &options.repo };
     let prepared = prepare(&options.stores, &catalog, request, bases, JoinForm::SlotFold).await?;
-    Ok((prepared, (snapshot.document.version_id(), snapshot.bytes)))
+    Ok((prepared, (document.version_id(), bytes)))
+}
+
+/// The registry now, or a version that is kept beside it.
+async fn registry_state(
+    shared: &Shared,
+    version: Option<&str>,
+) -> Result<(RegistryDocument, Bytes), StoreError> {
+    let registry = &shared.options.registry;
+    let now = registry.read().await?;
+    let wanted = version.filter(|version| now.document.version_id().as_deref() != Some(version));
+    let Some(wanted) = wanted else { return Ok((now.document, now.bytes)) };
+    let history = registry.history().await?;
+    let Some(entry) = history.iter().find(|entry| entry.version_id == wanted) else {
+        return Ok((now.document, now.bytes));
+    };
+    let document = registry.read_kept(entry).await?;
+    let bytes = document.to_bytes().into();
+    Ok((document, bytes))
 }
 
 /// Gives a claim back that nothing will be written under.
@@ -188,7 +215,7 @@ async fn try_run_shard(
     let spec: StoredSpec = serde_json::from_value(plan.spec.clone())
         .map_err(|e| RetrievalError::Bug { message: format!("a stored shard cannot be read: {e}") })?;
     let (started, mut query_jobs) = mpsc::unbounded_channel();
-    let engine = shared.engine().await.telling(started);
+    let engine = shared.engine_with_executors().await.telling(started);
     let run = ShardRun {
         prepared: &ready.prepared,
         shard: Some(&spec.shard),
@@ -196,11 +223,15 @@ async fn try_run_shard(
         attempt: ready.attempt.name(),
     };
     let context = RunContext::default();
-    let written = write_shard(&run, &engine, &context);
-    tokio::pin!(written);
+    let mut written = write_shard(&run, &engine, &context);
     loop {
         tokio::select! {
-            parts = &mut written => return to_json(&parts?),
+            parts = &mut written => {
+                if parts.is_err() && let Err(error) = context.log.discard(&shared.options.stores).await {
+                    tracing::warn!(job, shard, %error, "parts of a failed shard could not be removed");
+                }
+                return to_json(&parts?);
+            }
             Some(query_job) = query_jobs.recv() => shared.set_live(job, shard, Some(query_job)),
         }
     }
@@ -210,6 +241,10 @@ async fn try_run_shard(
 pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) -> Event {
     let failed =
         |failure: JobFailure, is_durable| Event::CommitFailed { attempt: number, failure, is_durable };
+    let is_same = job.shards.iter().map(|shard| &shard.plan).eq(ready.shards.iter());
+    if !is_same {
+        return failed(bug("the shards that are done are not those that are committed"), false);
+    }
     let parts = match parts_of(&job) {
         Ok(parts) => parts,
         Err(error) => return failed(job_failure(&error), false),
@@ -245,22 +280,27 @@ pub(crate) async fn abandon(shared: Shared, ready: Option<Ready>, job: Job, numb
 }
 
 async fn try_abandon(shared: &Shared, ready: Option<Ready>, job: &Job) -> Result<(), RetrievalError> {
+    if job.output.is_none() || job.plan_attempts == 0 {
+        return Ok(());
+    }
+    // Parts in the job's record are this job's, whoever has the claim.
+    let log = StagingLog::default();
+    let output = output_of(shared, job)?;
+    for parts in parts_of(job).unwrap_or_default() {
+        parts.log(output.location(), &log);
+    }
+    let discarded = log.discard(&shared.options.stores).await;
     let attempt = match ready {
         Some(ready) => ready.attempt,
-        None if job.output.is_none() || job.plan_attempts == 0 => return Ok(()),
         None => match open(shared, job, &request_of(job)?, job.plan_attempts).await {
             Ok(Opened::Writing(attempt)) => Arc::new(*attempt),
-            Ok(Opened::Committed(_)) => return Ok(()),
-            // Somebody else's output: nothing there is ours.
-            Err(RetrievalError::OutputConflict { .. }) => return Ok(()),
+            // Committed, or somebody else's output: nothing more there is ours.
+            Ok(Opened::Committed(_)) | Err(RetrievalError::OutputConflict { .. }) => return discarded,
             Err(error) => return Err(error),
         },
     };
-    let log = StagingLog::default();
-    for parts in parts_of(job).unwrap_or_default() {
-        parts.log(attempt.output().location(), &log);
-    }
-    attempt.abandon(&log).await
+    attempt.abandon(&StagingLog::default()).await?;
+    discarded
 }
 
 /// The results of all shards that are done.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use backsight_proto::ErrorCode;
 use backsight_retrieval::{Claimant, RetrievalError, WireFailure};
@@ -38,7 +39,12 @@ pub(crate) struct Shared {
     pub(crate) changed: Arc<Notify>,
     pub(crate) metrics: Metrics,
     live: Arc<Mutex<Live>>,
+    started: Instant,
 }
+
+/// A scheduler that has just started does not know its executors yet: they call every second.
+const SETTLE: Duration = Duration::from_millis(2_500);
+const EXECUTORS_LOOK: Duration = Duration::from_millis(100);
 
 impl Shared {
     pub(crate) fn new(
@@ -49,7 +55,7 @@ impl Shared {
         metrics: Metrics,
     ) -> Self {
         let (changed, live) = (Arc::default(), Arc::default());
-        Self { options, store, host, reaper, changed, metrics, live }
+        Self { options, store, host, reaper, changed, metrics, live, started: Instant::now() }
     }
 
     /// An engine for one plan, as wide as the cluster is now.
@@ -59,6 +65,17 @@ impl Shared {
             None => self.host.vcores().await,
         };
         ClusterEngine::new(self.host.clone(), partitions, self.reaper.clone())
+    }
+
+    /// The same once executors are there: a plan made before that would be narrow for ever.
+    pub(crate) async fn engine_with_executors(&self) -> ClusterEngine {
+        while self.started.elapsed() < SETTLE || !self.host.has_executors().await {
+            if self.options.partitions.is_some() {
+                break;
+            }
+            tokio::time::sleep(EXECUTORS_LOOK).await;
+        }
+        self.engine().await
     }
 
     /// Who claims outputs.

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::retrieval_work::{Planning, Ready, abandon, commit, plan, run_shard};
-use super::shared::{Shared, bug, is_lease_lost, now, now_ms, row, turned_true};
-use crate::jobs::{Action, Event, Job, JobState, ShardState, on_event};
+use super::shared::{Shared, bug, is_lease_lost, job_failure, now, now_ms, row, turned_true};
+use crate::jobs::{Action, Event, Job, JobFailure, JobState, ShardState, on_event};
 use crate::store::{JobStoreError, Lease};
 
 /// A store that does not answer is asked again so long after.
@@ -21,8 +21,8 @@ const CANCEL_LOOK: Duration = Duration::from_millis(500);
 enum Deed {
     Event(Event),
     Planned(Box<Ready>, Event),
-    /// Renewing the claim ended: the commit will find out.
-    ClaimLost,
+    /// Somebody else has the claim on the output now.
+    ClaimLost(JobFailure),
 }
 
 /// Drives a job until it has ended, the lease is lost, or the scheduler ends.
@@ -128,11 +128,37 @@ impl Worker {
                     tracing::warn!(job = %self.job.id, "the lease is lost: another scheduler has the job");
                     return Err(());
                 }
+                Err(error) if !error.is_retryable() => {
+                    tracing::error!(job = %self.job.id, %error, "the store refuses the job");
+                    self.give_up(&error).await;
+                    return Err(());
+                }
                 Err(error) => {
                     tracing::warn!(job = %self.job.id, %error, "the store does not take the job, it is tried again");
                     tokio::time::sleep(STORE_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Ends a job whose record cannot be kept: it fails with what the store says, without its shards.
+    async fn give_up(&self, error: &JobStoreError) {
+        let mut failed = self.job.clone();
+        failed.state = JobState::Failed;
+        failed.finished_at_ms = Some(now_ms());
+        failed.shards.clear();
+        failed.result = None;
+        failed.failure = Some(JobFailure {
+            code: error.code().name().to_owned(),
+            message: format!("the job's record cannot be kept: {error}"),
+            causes: Vec::new(),
+            hint: error.hint(),
+            is_retryable: false,
+        });
+        if let Ok(row) = row(&failed)
+            && let Err(error) = self.shared.store.update(&row, self.lease.token).await
+        {
+            tracing::error!(job = %self.job.id, %error, "nor can its failure");
         }
     }
 
@@ -154,7 +180,8 @@ impl Worker {
                 }
                 self.shared.set_live(&self.job.id.0, shard, None);
             }
-            Action::Commit { attempt } => match self.ready.clone() {
+            // A commit whose intent may be written is finished by opening the output, never begun anew.
+            Action::Commit { attempt } => match self.ready.clone().filter(|_| !self.job.is_commit_durable) {
                 Some(ready) => {
                     let work = commit(self.shared.clone(), ready, self.job.clone(), attempt);
                     self.deeds.spawn(async move { Deed::Event(work.await) });
@@ -197,10 +224,8 @@ impl Worker {
                         failure.code = backsight_proto::ErrorCode::Data.name().to_owned();
                         failure.hint =
                             Some("run it again once the writers of the sources have finished".into());
-                        return Deed::Planned(
-                            ready,
-                            Event::CommitFailed { attempt, failure, is_durable: false },
-                        );
+                        // What was planned now must never meet the parts of what was planned then.
+                        return Deed::Event(Event::CommitFailed { attempt, failure, is_durable: false });
                     }
                     let event = commit(shared, ready.as_ref().clone(), job, attempt).await;
                     Deed::Planned(ready, event)
@@ -225,10 +250,10 @@ impl Worker {
             Some(Ok(Deed::Event(event))) => Some(event),
             Some(Ok(Deed::Planned(ready, event))) => {
                 let attempt = std::sync::Arc::clone(&ready.attempt);
-                self.claim = Some(self.deeds.spawn(async move {
-                    keep_claim(&attempt, now).await;
-                    Deed::ClaimLost
-                }));
+                self.claim =
+                    Some(self.deeds.spawn(async move {
+                        Deed::ClaimLost(job_failure(&keep_claim(&attempt, now).await))
+                    }));
                 self.ready = Some(*ready);
                 Some(event)
             }
@@ -236,8 +261,18 @@ impl Worker {
                 tracing::error!(job = %self.job.id, %error, "a deed of a job has panicked");
                 self.after_panic()
             }
-            Some(Ok(Deed::ClaimLost) | Err(_)) | None => None,
+            Some(Ok(Deed::ClaimLost(failure))) => self.after_lost_claim(failure),
+            Some(Err(_)) | None => None,
         }
+    }
+
+    /// Without the claim nothing can be committed: the work that goes on is in vain.
+    fn after_lost_claim(&self, failure: JobFailure) -> Option<Event> {
+        let running = self.job.shards.iter().find_map(|shard| match shard.state {
+            ShardState::Running { attempt } => Some((shard.number, attempt)),
+            ShardState::Pending { .. } | ShardState::Done { .. } => None,
+        });
+        running.map(|(shard, attempt)| Event::ShardFailed { shard, attempt, failure })
     }
 
     /// Nobody answers for a deed that panicked: everything that may have been it counts as failed.

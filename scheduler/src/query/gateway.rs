@@ -33,8 +33,15 @@ fn closed<T>() -> Result<Response<T>, Status> {
 impl SchedulerGrpc for Gateway {
     type ExecuteQueryPushStream = Pin<Box<dyn Stream<Item = Result<GetJobStatusResult, Status>> + Send>>;
 
-    async fn poll_work(&self, request: Request<PollWorkParams>) -> Result<Response<PollWorkResult>, Status> {
+    async fn poll_work(
+        &self,
+        mut request: Request<PollWorkParams>,
+    ) -> Result<Response<PollWorkResult>, Status> {
         let executor = request.get_ref().metadata.as_ref().map(|metadata| metadata.id.clone());
+        if executor.as_ref().is_some_and(|executor| self.jobs.is_draining(executor)) {
+            // It reports, but gets nothing more.
+            request.get_mut().num_free_vcores = 0;
+        }
         let answer = self.server.poll_work(request).await?;
         if let Some(executor) = executor {
             let tasks = &answer.get_ref().tasks;

@@ -22,9 +22,9 @@ use crate::error::SchedulerError;
 /// The query engine's scheduler.
 pub(crate) type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
-/// How long a job's shuffle files and records stay after it has ended: its rows have been read by then.
-const DATA_KEPT_SECONDS: u64 = 30;
-const RECORDS_KEPT_SECONDS: u64 = 60;
+/// How long a query job's shuffle files and records stay after it has ended: its rows are read at once.
+const DATA_KEPT_SECONDS: u64 = 5;
+const RECORDS_KEPT_SECONDS: u64 = 5;
 /// A task that failed by input or output is repeated so often, the first time included.
 const TASK_ATTEMPTS_MAX: usize = 4;
 /// Executors poll at least every five seconds, so the query engine must wait longer than that; our own sync is the
@@ -88,16 +88,34 @@ impl Host {
     /// Looks for executors that went silent, for ever.
     pub(crate) async fn watch_executors(jobs: QueryJobs, timeout: Duration) {
         let every = (timeout / 8).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let mut before = Instant::now();
         loop {
             tokio::time::sleep(every).await;
-            for executor in jobs.expire(Instant::now(), timeout) {
+            let now = Instant::now();
+            let slept = now.saturating_duration_since(before);
+            before = now;
+            if slept > every * 4 {
+                // This process stood still itself and could hear nobody.
+                tracing::warn!(slept_ms = slept.as_millis(), "the scheduler stood still");
+                jobs.forgive(slept);
+            }
+            for executor in jobs.expire(now, timeout) {
                 tracing::warn!(executor, "an executor is lost: it was not heard of in time");
             }
         }
     }
 
+    /// Whether an executor is there that takes tasks.
+    pub(crate) async fn has_executors(&self) -> bool {
+        self.known_vcores().await > 0
+    }
+
     /// Cores of all executors that are there; at least one, so that a plan can be made.
     pub(crate) async fn vcores(&self) -> usize {
+        self.known_vcores().await.max(1)
+    }
+
+    async fn known_vcores(&self) -> usize {
         let alive: Vec<String> = self
             .jobs
             .executors(Instant::now())
@@ -111,6 +129,6 @@ impl Host {
             .filter(|(metadata, ..)| alive.contains(&metadata.id))
             .map(|(metadata, ..)| metadata.specification.vcores)
             .sum();
-        usize::try_from(cores).unwrap_or(1).max(1)
+        usize::try_from(cores).unwrap_or(usize::MAX)
     }
 }

@@ -27,6 +27,8 @@ enum Standing {
 struct Seen {
     at: Instant,
     is_draining: bool,
+    /// Polls that got no answer, as the executor counts them.
+    polls_failed: u64,
 }
 
 /// An executor as it was last heard of.
@@ -108,8 +110,12 @@ impl QueryJobs {
     /// Takes an executor's word and tells it what to stop.
     pub(crate) fn sync(&self, request: &SyncExecutorRequest, now: Instant) -> SyncExecutorResponse {
         let mut inner = self.inner();
-        let seen = Seen { at: now, is_draining: request.is_draining };
-        inner.executors.insert(request.executor_id.clone(), seen);
+        let seen = Seen { at: now, is_draining: request.is_draining, polls_failed: request.polls_failed };
+        let before = inner.executors.insert(request.executor_id.clone(), seen);
+        if before.is_some_and(|before| before.polls_failed < request.polls_failed) {
+            // Words about tasks, or tasks themselves, went missing with a poll: of which jobs nobody knows.
+            inner.report_loss_to_all(&request.executor_id);
+        }
         let mut response = SyncExecutorResponse::default();
         for job in &request.query_jobs {
             match inner.jobs.get(job) {
@@ -130,6 +136,18 @@ impl QueryJobs {
         let mut inner = self.inner();
         inner.executors.remove(executor);
         inner.report_loss(executor);
+    }
+
+    /// Whether an executor has said that it will leave.
+    pub(crate) fn is_draining(&self, executor: &str) -> bool {
+        self.inner().executors.get(executor).is_some_and(|seen| seen.is_draining)
+    }
+
+    /// Time in which nobody could be heard does not count as silence.
+    pub(crate) fn forgive(&self, time: Duration) {
+        for seen in self.inner().executors.values_mut() {
+            seen.at += time;
+        }
     }
 
     /// Takes executors that were silent for too long for lost; returns them.
@@ -157,6 +175,13 @@ impl QueryJobs {
 }
 
 impl Inner {
+    /// Tells every active job.
+    fn report_loss_to_all(&self, executor: &str) {
+        for watcher in self.lost.values() {
+            watcher.send_replace(Some(executor.to_owned()));
+        }
+    }
+
     /// Tells the jobs of which an executor got tasks.
     fn report_loss(&self, executor: &str) {
         for (job, standing) in &self.jobs {
@@ -184,7 +209,7 @@ mod tests {
 
     fn word(executor: &str, query_jobs: &[&str], is_draining: bool) -> SyncExecutorRequest {
         let query_jobs = query_jobs.iter().map(|job| (*job).to_owned()).collect();
-        SyncExecutorRequest { executor_id: executor.to_owned(), query_jobs, is_draining }
+        SyncExecutorRequest { executor_id: executor.to_owned(), query_jobs, is_draining, polls_failed: 0 }
     }
 
     #[test]
@@ -223,6 +248,29 @@ mod tests {
         let (of_had, of_had_not) = (jobs.watch_loss(&had).unwrap(), jobs.watch_loss(&had_not).unwrap());
         jobs.stopped("e");
         assert_eq!((of_had.borrow().as_deref(), of_had_not.borrow().as_deref()), (Some("e"), None));
+    }
+
+    #[test]
+    fn a_poll_without_an_answer_is_a_loss_to_every_active_job() {
+        let jobs = QueryJobs::default();
+        let job = jobs.start();
+        let loss = jobs.watch_loss(&job).unwrap();
+        let with_failed = |polls_failed| SyncExecutorRequest { polls_failed, ..word("e", &[], false) };
+        jobs.sync(&with_failed(3), Instant::now());
+        assert_eq!(*loss.borrow(), None, "polls of an earlier life of the scheduler");
+        jobs.sync(&with_failed(3), Instant::now());
+        assert_eq!(*loss.borrow(), None);
+        jobs.sync(&with_failed(4), Instant::now());
+        assert_eq!(loss.borrow().as_deref(), Some("e"));
+    }
+
+    #[test]
+    fn time_in_which_the_scheduler_stood_still_is_forgiven() {
+        let jobs = QueryJobs::default();
+        let heard = Instant::now();
+        jobs.sync(&word("e", &[], false), heard);
+        jobs.forgive(Duration::from_secs(60));
+        assert!(jobs.expire(heard + Duration::from_secs(61), Duration::from_secs(6)).is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) async fn explain(
     submitted: &SubmitRequest,
 ) -> Result<ExplanationMessage, Status> {
     let request = request_of(submitted)?;
-    let (prepared, _) = prepare_request(shared, &request).await.map_err(|e| of_retrieval(&e))?;
+    let (prepared, _) = prepare_request(shared, &request, None).await.map_err(|e| of_retrieval(&e))?;
     let cutting = prepared.cut(&shared.options.shards);
     let engine = shared.engine().await;
     let first = cutting.shards.first().map(|shard| &shard.spec);
@@ -43,8 +43,8 @@ pub(crate) async fn preview(shared: &Shared, asked: &PreviewRequest) -> Result<P
         return Err(refuse(ErrorCode::Usage, "a preview needs a request", None));
     };
     let request = request_of(submitted)?;
-    let (prepared, _) = prepare_request(shared, &request).await.map_err(|e| of_retrieval(&e))?;
-    let engine = shared.engine().await;
+    let (prepared, _) = prepare_request(shared, &request, None).await.map_err(|e| of_retrieval(&e))?;
+    let engine = shared.engine_with_executors().await;
     let rows = asked.rows.min(ROWS_MAX);
     let shown = match run_preview(&prepared, &engine, &RunContext::default(), rows).await {
         Ok(shown) => shown,

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tonic::Status;
 
 use super::failures::refuse;
+use crate::driver::now;
 
 /// The one kind of file that a spine can be.
 const EXTENSION: &str = ".parquet";
@@ -24,6 +25,7 @@ pub(crate) struct Spool {
     pub(crate) stores: Stores,
     pub(crate) root: Location,
     pub(crate) bytes_max: u64,
+    pub(crate) kept: Duration,
 }
 
 impl Spool {
@@ -40,6 +42,12 @@ impl Spool {
     pub(crate) async fn find(&self, sha256: &str) -> Result<StoredSpine, Status> {
         let place = self.place(sha256)?;
         let held = self.stores.head(&place).await.map_err(|error| of_storage(&error))?;
+        // One that may be removed before it is used is uploaded again.
+        let is_young = |modified: DateTime<Utc>| {
+            let age = now().signed_duration_since(modified).to_std().unwrap_or_default();
+            age < self.kept / 2
+        };
+        let held = held.filter(|held| is_young(held.modified));
         Ok(held.map_or_else(StoredSpine::default, |held| StoredSpine {
             uri: place.to_string(),
             bytes: held.size,
@@ -106,8 +114,8 @@ impl Spool {
         refuse(ErrorCode::Limit, message, Some(hint.into()))
     }
 
-    /// Removes spines that nobody used for `kept`, but those in `used`.
-    pub(crate) async fn clean(&self, used: &[String], kept: Duration, now: DateTime<Utc>) {
+    /// Removes spines that are older than `kept`, but those in `used`.
+    pub(crate) async fn clean(&self, used: &[String], now: DateTime<Utc>) {
         let listed = match self.stores.list(&self.root).await {
             Ok(listed) => listed,
             Err(error) if error.code() == ErrorCode::NotFound => return,
@@ -120,7 +128,7 @@ impl Spool {
             let age = now.signed_duration_since(entry.modified).to_std().unwrap_or_default();
             let name = entry.location.file_name().unwrap_or_default();
             let is_ours = name.starts_with("spine-") && name.ends_with(EXTENSION);
-            if !is_ours || age < kept || used.iter().any(|uri| uri.ends_with(name)) {
+            if !is_ours || age < self.kept || used.iter().any(|uri| uri.ends_with(name)) {
                 continue;
             }
             if let Err(error) = self.stores.delete(&entry.location).await {

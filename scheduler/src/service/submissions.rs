@@ -117,9 +117,19 @@ pub(crate) async fn list(shared: &Shared, asked: &ListJobsRequest) -> Result<Lis
     let places = positions(shared).await.map_err(|e| of_store(&e))?;
     let mut jobs = Vec::with_capacity(page.jobs.len());
     for stored in page.jobs {
-        let job = Job::from_json(&stored.row.record).map_err(|e| of_job_error(&e))?;
+        let job = match Job::from_json(&stored.row.record) {
+            Ok(job) => job,
+            Err(error) => {
+                tracing::warn!(job = stored.row.id, %error, "a stored job is not listed");
+                continue;
+            }
+        };
         let place = places.get(&job.id).copied().unwrap_or(0);
-        jobs.push(message(shared, &stored, &job, place).await);
+        // A list stays small: what is long is in the job alone.
+        let mut listed = message(shared, &stored, &job, place).await;
+        listed.manifest_json.clear();
+        listed.history.clear();
+        jobs.push(listed);
     }
     Ok(ListJobsResponse { jobs, has_more: page.has_more })
 }
@@ -133,9 +143,9 @@ pub(crate) async fn cancel(shared: &Shared, id: &str) -> Result<JobMessage, Stat
 
 /// Jobs that wait, jobs that have begun.
 pub(crate) async fn counts(shared: &Shared) -> Result<(u64, u64), JobStoreError> {
-    let unfinished = shared.store.unfinished().await?;
-    let queued = unfinished.iter().filter(|stored| is_queued(stored)).count() as u64;
-    Ok((queued, unfinished.len() as u64 - queued))
+    let counts = shared.store.count().await?;
+    let queued = counts.in_state(crate::jobs::JobState::Queued.name());
+    Ok((queued, counts.unfinished.saturating_sub(queued)))
 }
 
 /// Whether nothing will change any more.

@@ -75,6 +75,10 @@ pub(crate) async fn run(args: ExecutorArgs, program: &Program) -> Result<Done, F
             failure.with_hint("name it with `--scheduler http://host:50050`, or `BACKSIGHT_SCHEDULER`")
         );
     };
+    if args.bind.ip().is_unspecified() && args.advertise_host.is_none() {
+        let failure = Failure::usage(format!("others cannot reach an executor at `{}`", args.bind.ip()));
+        return Err(failure.with_hint("name the host under which they can with `--advertise-host`"));
+    }
     let environment = &program.environment;
     let limit = args.memory_limit.unwrap_or_else(|| default_limit(environment.available_memory()));
     let options = ExecutorOptions {
