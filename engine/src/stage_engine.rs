@@ -231,14 +231,24 @@ fn failure(error: &DataFusionError) -> RetrievalError {
     }
 }
 
+fn is_full(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
 fn failure_of_ballista(error: &BallistaError) -> RetrievalError {
     match error {
         BallistaError::DataFusionError(inner) => failure(inner),
-        BallistaError::IoError(cause)
-            if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
-        {
-            RetrievalError::Disk { detail: cause.to_string() }
-        }
+        BallistaError::ArrowError(inner) => match inner.as_ref() {
+            ArrowError::IoError(_, cause) if is_full(cause) => {
+                RetrievalError::Disk { detail: cause.to_string() }
+            }
+            ArrowError::ExternalError(cause) => match cause.downcast_ref::<DataFusionError>() {
+                Some(inner) => failure(inner),
+                None => RetrievalError::Data { message: cause.to_string() },
+            },
+            other => RetrievalError::Data { message: other.to_string() },
+        },
+        BallistaError::IoError(cause) if is_full(cause) => RetrievalError::Disk { detail: cause.to_string() },
         BallistaError::FetchFailed(..)
         | BallistaError::GrpcConnectionError(_)
         | BallistaError::GrpcActionError(_)
@@ -287,7 +297,15 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_limit() {
         let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
-        let error = DataFusionError::External(Box::new(BallistaError::IoError(full)));
+        let spill = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
+        let arrow = ArrowError::IoError("no space".into(), spill);
+        for error in [BallistaError::IoError(full), BallistaError::ArrowError(Box::new(arrow))] {
+            let error = DataFusionError::External(Box::new(error));
+            assert_eq!(WireFailure::find(&travelling(&error).to_string()).unwrap().code, "limit");
+        }
+        let again = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space");
+        let error =
+            DataFusionError::ArrowError(Box::new(ArrowError::IoError("no space".into(), again)), None);
         assert_eq!(WireFailure::find(&travelling(&error).to_string()).unwrap().code, "limit");
     }
 

@@ -44,7 +44,10 @@ impl Metrics {
                 "Bytes that operators hold",
             )?,
             memory_limit_bytes: gauge("backsight_executor_memory_limit_bytes", "Bytes that they may hold")?,
-            jobs_ended: counter("backsight_executor_jobs_ended_total", "Query jobs that have ended here, cancelled or not")?,
+            jobs_ended: counter(
+                "backsight_executor_jobs_ended_total",
+                "Query jobs that have ended here, cancelled or not",
+            )?,
             syncs_failed: counter(
                 "backsight_executor_syncs_failed_total",
                 "Calls to the scheduler that failed",

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use backsight_proto::ErrorCode;
 use backsight_storage::{Location, StorageError};
 use datafusion::common::DataFusionError;
@@ -277,17 +278,25 @@ impl RetrievalError {
             DataFusionError::ParquetError(cause) => {
                 Self::Data { message: format!("a Parquet file cannot be read: {cause}") }
             }
-            DataFusionError::ArrowError(cause, _) => Self::Data { message: cause.to_string() },
-            DataFusionError::IoError(cause)
-                if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
-            {
+            DataFusionError::ArrowError(cause, _) if is_out_of_room(cause) => {
                 Self::Disk { detail: cause.to_string() }
             }
+            DataFusionError::ArrowError(cause, _) => Self::Data { message: cause.to_string() },
+            DataFusionError::IoError(cause) if is_full(cause) => Self::Disk { detail: cause.to_string() },
             DataFusionError::IoError(cause) => Self::Data { message: cause.to_string() },
             DataFusionError::Execution(message) => Self::Data { message: message.clone() },
             other => Self::Bug { message: other.to_string() },
         }
     }
+}
+
+fn is_full(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// A shuffle or spill file that found no room on the disk.
+fn is_out_of_room(cause: &ArrowError) -> bool {
+    matches!(cause, ArrowError::IoError(_, cause) if is_full(cause))
 }
 
 /// An error of ours that travelled through the engine.
@@ -308,7 +317,7 @@ fn find_own(error: &DataFusionError) -> Option<RetrievalError> {
             Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
             Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
             Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
-                arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
+                ArrowError::ExternalError(inner) => Some(inner.as_ref()),
                 other => std::error::Error::source(other),
             },
             _ => current.source(),

@@ -343,7 +343,8 @@ fn a_preview_and_an_explanation_come_from_the_scheduler() {
     assert_eq!(there["report"], here["report"]);
     let text = remote.run(&format!("{RETRIEVE} --output -")).expect(0);
     assert!(text.out.starts_with("driver_id\n        1\n        2\n… and 3 more rows\n"), "{}", text.out);
-    let explained = remote.run(&format!("--scheduler none {line} --explain --memory-limit 1GiB")).expect(0).json();
+    let explained =
+        remote.run(&format!("--scheduler none {line} --explain --memory-limit 1GiB")).expect(0).json();
     remote.fake.state().explanation = explained.to_string();
     assert_eq!(remote.run(&format!("{line} --explain")).expect(0).json(), explained);
     let text = format!("{RETRIEVE} --output - --explain");

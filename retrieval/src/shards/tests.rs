@@ -119,8 +119,9 @@ fn without_a_ttl_later_shards_read_everything_before_them() {
 
 #[test]
 fn files_in_key_order_are_cut_by_key() {
+    // By time the row groups come in another order, in which neighbours have distant keys.
     check(
-        &spine(8, |_| time(0, 1000), tenth),
+        &spine(8, |at| time(at * 3 % 8, 1000), tenth),
         &[source(None, 8, |_| time(0, 1000), tenth)],
         &LIMITS,
         "cut by `k`: all shards read 1.00 times what one job reads
