@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use async_trait::async_trait;
 use backsight_asof::JoinForm;
 use backsight_retrieval::{RetrievalEngine, RetrievalError, RunContext, WriteContext};
@@ -12,19 +13,29 @@ use backsight_storage::Stores;
 use ballista_core::execution_plans::execute_physical_plan;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_core::serde::protobuf::ExecutorRegistration;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::scheduler::{ExecutorOperatingSystemSpecification, ExecutorSpecification};
 use ballista_core::serde::{BallistaCodec, BallistaLogicalExtensionCodec};
-use ballista_core::{ConfigProducer, RuntimeProducer};
+use ballista_core::{BALLISTA_PROTOCOL_VERSION, ConfigProducer, RuntimeProducer};
+use ballista_executor::execution_loop::poll_loop;
+use ballista_executor::executor::Executor;
+use ballista_executor::flight_service::BallistaFlightService;
+use ballista_executor::health::ExecutorHealth;
+use ballista_executor::metrics::LoggingMetricsCollector;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::PhysicalPlanNode;
+use tokio::task::JoinSet;
 
 use crate::codecs::physical_codec;
+use crate::gate::RunningJobs;
 use crate::options::EngineOptions;
 use crate::session::{MESSAGE_BYTES_MAX, ballista_config, force_ballista, runtime, state};
+use crate::stage_engine::StageEngine;
 
 /// How often and how long apart the scheduler's port is tried.
 const CONNECT_ATTEMPTS_MAX: u32 = 50;
@@ -90,9 +101,11 @@ async fn start_services(
     vcores: usize,
 ) -> Result<String, RetrievalError> {
     let partitions = config.target_partitions();
+    let write_stores = stores.clone();
     let producer: ConfigProducer = Arc::new(move || {
         let run = run.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let write = WriteContext { stores: stores.clone(), log: run.log, progress: run.progress };
+        let write =
+            WriteContext { stores: write_stores.clone(), log: run.log.child(), progress: run.progress };
         config.clone().with_extension(Arc::new(write))
     });
     let codec = || BallistaCodec::new(Arc::new(BallistaLogicalExtensionCodec::default()), physical_codec());
@@ -109,22 +122,71 @@ async fn start_services(
     .await
     .map_err(|e| bug(&e))?;
     let url = format!("http://localhost:{}", address.port());
+    let mut services = JoinSet::new();
     for _ in 0..executors {
         let client = connect(&url).await?;
         let runtime = Arc::clone(&runtime);
         let runtime_producer: RuntimeProducer = Arc::new(move |_| Ok(Arc::clone(&runtime)));
-        ballista_executor::new_standalone_executor_from_builder(
-            client,
-            vcores,
-            Arc::clone(&producer),
-            runtime_producer,
-            codec(),
-            BallistaFunctionRegistry::default(),
-        )
-        .await
-        .map_err(|e| bug(&e))?;
+        start_executor(client, vcores, &producer, runtime_producer, codec(), &stores, &mut services).await?;
     }
+    // They run until the runtime that owns them is shut down.
+    services.detach_all();
     Ok(url)
+}
+
+/// One executor as the service has it: with our execution engine.
+async fn start_executor(
+    client: SchedulerGrpcClient<tonic::transport::Channel>,
+    vcores: usize,
+    config_producer: &ConfigProducer,
+    runtime_producer: RuntimeProducer,
+    codec: BallistaCodec,
+    stores: &Stores,
+    services: &mut JoinSet<()>,
+) -> Result<(), RetrievalError> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|e| bug(&e))?;
+    let port = u32::from(listener.local_addr().map_err(|e| bug(&e))?.port());
+    let work_dir = std::env::temp_dir().join(format!("backsight-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::create_dir_all(&work_dir).map_err(|e| bug(&e))?;
+    let work_dir = work_dir.to_string_lossy().into_owned();
+    let registration = ExecutorRegistration {
+        id: uuid::Uuid::new_v4().to_string(),
+        host: Some("127.0.0.1".to_owned()),
+        port,
+        grpc_port: port,
+        specification: Some(
+            ExecutorSpecification::default().with_vcores(u32::try_from(vcores).unwrap_or(u32::MAX)).into(),
+        ),
+        os_info: Some(ExecutorOperatingSystemSpecification::default().into()),
+        ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
+    };
+    let executor = Executor::new(
+        registration,
+        &work_dir,
+        runtime_producer,
+        Arc::clone(config_producer),
+        Arc::new(BallistaFunctionRegistry::default()),
+        Arc::new(LoggingMetricsCollector::default()),
+        vcores,
+        Arc::new(StageEngine::new(RunningJobs::default(), stores.clone())),
+    );
+    let files = FlightServiceServer::new(BallistaFlightService::new(work_dir))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    services.spawn(async move {
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let server = tonic::transport::Server::builder().add_service(files);
+        if let Err(error) = server.serve_with_incoming(incoming).await {
+            tracing::warn!(%error, "shuffle files are not served any more");
+        }
+    });
+    services.spawn(async move {
+        let polled = poll_loop(client, Arc::new(executor), codec, None, None, ExecutorHealth::new()).await;
+        if let Err(error) = polled {
+            tracing::warn!(%error, "an executor in this process has ended");
+        }
+    });
+    Ok(())
 }
 
 async fn connect(url: &str) -> Result<SchedulerGrpcClient<tonic::transport::Channel>, RetrievalError> {

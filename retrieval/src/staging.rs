@@ -46,16 +46,32 @@ pub enum Staged {
 
 /// Uploads and files of one attempt, so that an abandoned one can be cleared away.
 #[derive(Debug, Clone, Default)]
-pub struct StagingLog(Arc<Mutex<Vec<(Location, Staged)>>>);
+pub struct StagingLog {
+    own: Entries,
+    /// A run's, when this is a task's.
+    parent: Option<Entries>,
+}
+
+type Entries = Arc<Mutex<Vec<(Location, Staged)>>>;
 
 impl StagingLog {
+    /// A log of one task of a run: what it records is the run's, too, but it discards only its own.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { own: Entries::default(), parent: Some(Arc::clone(&self.own)) }
+    }
+
     pub(crate) fn record(&self, location: Location, staged: Staged) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((location, staged));
+        if let Some(parent) = &self.parent {
+            let entry = (location.clone(), staged.clone());
+            parent.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        }
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).push((location, staged));
     }
 
     /// What was started, in order.
     pub fn entries(&self) -> Vec<(Location, Staged)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Aborts the uploads and removes the files of everything that was started: it belongs to nobody any more.
@@ -63,7 +79,7 @@ impl StagingLog {
     /// # Errors
     /// The first storage fault; what could be removed is removed all the same.
     pub async fn discard(&self, stores: &Stores) -> Result<(), RetrievalError> {
-        let started = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = std::mem::take(&mut *self.own.lock().unwrap_or_else(PoisonError::into_inner));
         let mut result = Ok(());
         for (part, staged) in started {
             if let Err(error) = discard(stores, &part, &staged).await {
