@@ -3,6 +3,7 @@
 A small tmpfs stands for the disk. A limit that was reached is 10, said clearly; what was there before goes on, and
 when there is room again so does the work.
 """
+import time
 from client import ENDED, story
 from dataset import check, is_committed
 from faults import fill
@@ -26,6 +27,8 @@ def work_dirs_full(lab):
     lab.note(**cluster.world.check_nothing(output))
     for ballast in ballasts:
         ballast.unlink()
+    # Executors remove what the failed job left with their next call to the scheduler, a second later.
+    time.sleep(3)
     again = cluster.world.output()
     client.succeed(client.submit(again, "small"), 60)
     cluster.world.check_dataset(again, "small")
