@@ -289,8 +289,10 @@ async def read_request(via, reader):
     path, _, text = target.partition("?")
     query = dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
     operation = operation_of(method, query)
-    # `/bucket/key`; a listing is known by its prefix.
+    # `/bucket/key`; a listing is known by its prefix, a bulk delete by the keys in its body.
     key = urllib.parse.unquote(path).lstrip("/").partition("/")[2] or query.get("prefix", "")
+    if operation == "DeleteObjects":
+        key = " ".join(found.decode() for found in re.findall(rb"<Key>(.*?)</Key>", body))
     return Request(via, method, target, operation, key, head, body)
 
 

@@ -15,6 +15,7 @@ from client import ENDED, Client, story
 from dataset import check
 from netns import Network, NotPermitted
 from processes import Cluster, kill_all, until
+from s3client import S3Error
 from s3proxy import Proxy, Rule
 from world import Size, World
 
@@ -214,7 +215,11 @@ class Lab:
         self.drop_shared()
         kill_all()
         for world in self._worlds.values():
-            world.remove()
+            try:
+                world.remove()
+            except (OSError, S3Error) as gone:
+                # At an end by a signal the store may have ended before.
+                print(f"the store keeps the world: {gone}", flush=True)
         if self._proxy:
             self._proxy.close()
         if not keep:
