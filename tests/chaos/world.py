@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ DAY = 86_400_000_000
 DAYS = 40
 SERVICE = "training"
 EMBEDDED_SECONDS_MAX = 180
+UPLOADS_SECONDS_MAX = 20
 INSTANT = pyarrow.timestamp("us", tz="UTC")
 
 
@@ -140,6 +142,11 @@ class World:
         return {"parts": len(manifest["parts"]), "uploads_pending": len(output.pending_uploads())}
 
     def check_nothing(self, output, after_kill=False, uploads_allowed=False):
+        if not (after_kill or uploads_allowed):
+            # Executors learn within a second or two what nobody waits for, and abort it then.
+            deadline = time.monotonic() + UPLOADS_SECONDS_MAX
+            while output.pending_uploads() and time.monotonic() < deadline:
+                time.sleep(0.3)
         return {"uploads_pending": nothing_left(output, after_kill, uploads_allowed)}
 
     def remove(self):
