@@ -358,6 +358,8 @@ impl Attempt {
         now: DateTime<Utc>,
     ) -> Result<(), RetrievalError> {
         let output = &self.output;
+        // Who has lost the claim leaves nothing beside the winner's dataset; asked again right before the intent.
+        self.renew(now).await?;
         output.stores.put(&output.own("registry.pb.next"), registry).await?;
         self.renew(now).await?;
         let intent = Intent { manifest, staged, replaces: self.replaces.clone() };
