@@ -8,7 +8,7 @@ use backsight_registry::document::DocumentError;
 use backsight_registry::feature_store::ConfigErrors;
 use backsight_registry::problem::Problem;
 use backsight_registry::store::StoreError;
-use backsight_retrieval::RetrievalError;
+use backsight_retrieval::{RetrievalError, WireFailure};
 use backsight_storage::StorageError;
 use serde_json::{Value, json};
 
@@ -108,17 +108,7 @@ impl Failure {
     }
 
     pub(crate) fn of(error: &(dyn Error + 'static), code: ErrorCode, hint: Option<String>) -> Self {
-        let message = error.to_string();
-        let mut causes: Vec<String> = Vec::new();
-        let mut cause = error.source();
-        while let Some(current) = cause {
-            let text = current.to_string();
-            // A message may have its cause in it already.
-            if !message.contains(&text) && causes.last() != Some(&text) {
-                causes.push(text);
-            }
-            cause = current.source();
-        }
+        let WireFailure { message, causes, hint, .. } = WireFailure::of(error, code, hint);
         Self(Box::new(Parts { code, message, causes, hint, problems: Vec::new(), details: None }))
     }
 

@@ -9,6 +9,7 @@ mod local_cluster;
 mod options;
 mod session;
 mod stage_engine;
+mod task_executor;
 
 pub use codecs::physical_codec;
 pub use embedded::EmbeddedEngine;
@@ -19,3 +20,4 @@ pub use session::{
     MESSAGE_BYTES_MAX, ballista_config, cluster_runtime, force_ballista, session_state, write_context,
 };
 pub use stage_engine::StageEngine;
+pub use task_executor::{TaskExecutor, shuffle_files};

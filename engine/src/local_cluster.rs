@@ -2,33 +2,26 @@
 //!
 //! The static planner runs every plan: it is submitted as a physical plan, which adaptive planning never sees.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow_flight::flight_service_server::FlightServiceServer;
 use async_trait::async_trait;
 use backsight_asof::JoinForm;
 use backsight_retrieval::{RetrievalEngine, RetrievalError, RunContext, WriteContext};
 use backsight_storage::Stores;
+use ballista_core::ConfigProducer;
 use ballista_core::execution_plans::execute_physical_plan;
 use ballista_core::extension::SessionConfigExt;
-use ballista_core::registry::BallistaFunctionRegistry;
-use ballista_core::serde::protobuf::ExecutorRegistration;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
-use ballista_core::serde::scheduler::{ExecutorOperatingSystemSpecification, ExecutorSpecification};
-use ballista_core::serde::{BallistaCodec, BallistaLogicalExtensionCodec};
-use ballista_core::{BALLISTA_PROTOCOL_VERSION, ConfigProducer, RuntimeProducer};
-use ballista_executor::execution_loop::poll_loop;
-use ballista_executor::executor::Executor;
-use ballista_executor::flight_service::BallistaFlightService;
-use ballista_executor::health::ExecutorHealth;
-use ballista_executor::metrics::LoggingMetricsCollector;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::PhysicalPlanNode;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::codecs::physical_codec;
@@ -36,6 +29,7 @@ use crate::gate::RunningJobs;
 use crate::options::EngineOptions;
 use crate::session::{MESSAGE_BYTES_MAX, ballista_config, force_ballista, runtime, state};
 use crate::stage_engine::StageEngine;
+use crate::task_executor::{TaskExecutor, codec, shuffle_files};
 
 /// How often and how long apart the scheduler's port is tried.
 const CONNECT_ATTEMPTS_MAX: u32 = 50;
@@ -50,6 +44,8 @@ pub struct LocalCluster {
     run: Arc<Mutex<RunContext>>,
     /// Owns every task of scheduler and executors.
     tokio: Option<tokio::runtime::Runtime>,
+    /// Shuffle files, removed with the cluster.
+    _work_dirs: Vec<TempDir>,
 }
 
 impl LocalCluster {
@@ -71,16 +67,18 @@ impl LocalCluster {
         let runtime = runtime(&stores, &options).map_err(RetrievalError::from_engine)?;
         let config = ballista_config(options.partitions.get());
         let run = Arc::new(Mutex::new(RunContext::default()));
+        let work_dirs = (0..executors).map(|_| tempfile::tempdir()).collect::<Result<Vec<_>, _>>();
+        let work_dirs = work_dirs.map_err(|e| bug(&e))?;
         let started = tokio.spawn(start_services(
             config.clone(),
             Arc::clone(&runtime),
             stores,
             Arc::clone(&run),
-            executors,
+            work_dirs.iter().map(|folder| folder.path().to_owned()).collect(),
             vcores,
         ));
         let url = started.await.map_err(|e| bug(&e))??;
-        Ok(Self { url, state: state(config, runtime), run, tokio: Some(tokio) })
+        Ok(Self { url, state: state(config, runtime), run, tokio: Some(tokio), _work_dirs: work_dirs })
     }
 }
 
@@ -97,7 +95,7 @@ async fn start_services(
     runtime: Arc<RuntimeEnv>,
     stores: Stores,
     run: Arc<Mutex<RunContext>>,
-    executors: usize,
+    work_dirs: Vec<PathBuf>,
     vcores: usize,
 ) -> Result<String, RetrievalError> {
     let partitions = config.target_partitions();
@@ -108,7 +106,6 @@ async fn start_services(
             WriteContext { stores: write_stores.clone(), log: run.log.child(), progress: run.progress };
         config.clone().with_extension(Arc::new(write))
     });
-    let codec = || BallistaCodec::new(Arc::new(BallistaLogicalExtensionCodec::default()), physical_codec());
     let session_runtime = Arc::clone(&runtime);
     // Whatever a client sends, the safe settings are applied last.
     let session_builder = Arc::new(move |config: SessionConfig| {
@@ -123,56 +120,39 @@ async fn start_services(
     .map_err(|e| bug(&e))?;
     let url = format!("http://localhost:{}", address.port());
     let mut services = JoinSet::new();
-    for _ in 0..executors {
+    for work_dir in work_dirs {
         let client = connect(&url).await?;
-        let runtime = Arc::clone(&runtime);
-        let runtime_producer: RuntimeProducer = Arc::new(move |_| Ok(Arc::clone(&runtime)));
-        start_executor(client, vcores, &producer, runtime_producer, codec(), &stores, &mut services).await?;
+        let (config, runtime) = (Arc::clone(&producer), Arc::clone(&runtime));
+        let engine = StageEngine::new(RunningJobs::default(), stores.clone());
+        start_executor(client, vcores, config, runtime, engine, work_dir, &mut services).await?;
     }
     // They run until the runtime that owns them is shut down.
     services.detach_all();
     Ok(url)
 }
 
-/// One executor as the service has it: with our execution engine.
+/// One executor as the service has it.
 async fn start_executor(
     client: SchedulerGrpcClient<tonic::transport::Channel>,
     vcores: usize,
-    config_producer: &ConfigProducer,
-    runtime_producer: RuntimeProducer,
-    codec: BallistaCodec,
-    stores: &Stores,
+    config: ConfigProducer,
+    runtime: Arc<RuntimeEnv>,
+    engine: StageEngine,
+    work_dir: PathBuf,
     services: &mut JoinSet<()>,
 ) -> Result<(), RetrievalError> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|e| bug(&e))?;
-    let port = u32::from(listener.local_addr().map_err(|e| bug(&e))?.port());
-    let work_dir = std::env::temp_dir().join(format!("backsight-{}", uuid::Uuid::new_v4().simple()));
-    std::fs::create_dir_all(&work_dir).map_err(|e| bug(&e))?;
-    let work_dir = work_dir.to_string_lossy().into_owned();
-    let registration = ExecutorRegistration {
+    let files = shuffle_files(&work_dir);
+    let executor = TaskExecutor {
         id: uuid::Uuid::new_v4().to_string(),
-        host: Some("127.0.0.1".to_owned()),
-        port,
-        grpc_port: port,
-        specification: Some(
-            ExecutorSpecification::default().with_vcores(u32::try_from(vcores).unwrap_or(u32::MAX)).into(),
-        ),
-        os_info: Some(ExecutorOperatingSystemSpecification::default().into()),
-        ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
-    };
-    let executor = Executor::new(
-        registration,
-        &work_dir,
-        runtime_producer,
-        Arc::clone(config_producer),
-        Arc::new(BallistaFunctionRegistry::default()),
-        Arc::new(LoggingMetricsCollector::default()),
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_addr().map_err(|e| bug(&e))?.port(),
         vcores,
-        Arc::new(StageEngine::new(RunningJobs::default(), stores.clone())),
-    );
-    let files = FlightServiceServer::new(BallistaFlightService::new(work_dir))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        work_dir,
+        config,
+        runtime,
+        engine,
+    };
     services.spawn(async move {
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let server = tonic::transport::Server::builder().add_service(files);
@@ -181,8 +161,7 @@ async fn start_executor(
         }
     });
     services.spawn(async move {
-        let polled = poll_loop(client, Arc::new(executor), codec, None, None, ExecutorHealth::new()).await;
-        if let Err(error) = polled {
+        if let Err(error) = executor.run(client, Arc::new(Semaphore::new(vcores))).await {
             tracing::warn!(%error, "an executor in this process has ended");
         }
     });

@@ -5,28 +5,17 @@
 //! them, or until its patience ends.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow_flight::flight_service_server::FlightServiceServer;
 use backsight_engine::{
-    EngineOptions, MESSAGE_BYTES_MAX, RunningJobs, StageEngine, ballista_config, cluster_runtime,
-    physical_codec, write_context,
+    EngineOptions, RunningJobs, StageEngine, TaskExecutor, ballista_config, cluster_runtime, shuffle_files,
+    write_context,
 };
 use backsight_proto::control::control_client::ControlClient;
-use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_core::serde::protobuf::ExecutorStoppedParams;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
-use ballista_core::serde::protobuf::{ExecutorRegistration, ExecutorStoppedParams};
-use ballista_core::serde::scheduler::{ExecutorOperatingSystemSpecification, ExecutorSpecification};
-use ballista_core::serde::{BallistaCodec, BallistaLogicalExtensionCodec};
-use ballista_core::{BALLISTA_PROTOCOL_VERSION, ConfigProducer, RuntimeProducer};
-use ballista_executor::execution_loop::poll_loop;
-use ballista_executor::executor::Executor;
-use ballista_executor::flight_service::BallistaFlightService;
-use ballista_executor::health::ExecutorHealth;
-use ballista_executor::metrics::LoggingMetricsCollector;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -81,9 +70,7 @@ pub async fn serve(
     let draining = Arc::new(AtomicBool::new(false));
 
     let mut parts: JoinSet<(&'static str, String)> = JoinSet::new();
-    let service = FlightServiceServer::new(BallistaFlightService::new(text(&work_dir.shuffle())))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let service = shuffle_files(&work_dir.shuffle());
     parts.spawn(async move {
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(flight);
         let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
@@ -91,8 +78,7 @@ pub async fn serve(
     });
     let routes = metrics.routes();
     parts.spawn(async move { ("the health service", ended(axum::serve(health, routes).await)) });
-    let executor =
-        Arc::new(executor(&options, &executor_id, addresses, &work_dir, &jobs, Arc::clone(&runtime)));
+    let executor = task_executor(&options, &executor_id, addresses, &work_dir, &jobs, Arc::clone(&runtime));
     let polls_failed = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&polls_failed);
     // What a poll without an answer carried is lost: the scheduler learns of it with the next sync.
@@ -102,19 +88,7 @@ pub async fn serve(
             error
         })
         .service(channel.clone());
-    let poll = poll_loop(
-        SchedulerGrpcClient::new(polling)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX),
-        executor,
-        BallistaCodec::<
-            datafusion_proto::protobuf::LogicalPlanNode,
-            datafusion_proto::protobuf::PhysicalPlanNode,
-        >::new(Arc::new(BallistaLogicalExtensionCodec::default()), physical_codec()),
-        None,
-        Some(Arc::clone(&vcores)),
-        ExecutorHealth::new(),
-    );
+    let poll = executor.run(SchedulerGrpcClient::new(polling), Arc::clone(&vcores));
     parts.spawn(async move { ("the task loop", ended(poll.await)) });
     let sync = Sync {
         executor_id: executor_id.clone(),
@@ -183,44 +157,28 @@ async fn farewell(channel: Channel, executor_id: String) {
     }
 }
 
-fn executor(
+fn task_executor(
     options: &ExecutorOptions,
     executor_id: &str,
     addresses: Ready,
     work_dir: &WorkDir,
     jobs: &RunningJobs,
     runtime: Arc<RuntimeEnv>,
-) -> Executor {
+) -> TaskExecutor {
     let vcores = options.vcores.get();
-    let host = options.advertise_host.clone().unwrap_or_else(|| addresses.flight.ip().to_string());
-    let registration = ExecutorRegistration {
-        id: executor_id.to_owned(),
-        host: Some(host),
-        port: u32::from(addresses.flight.port()),
-        // Nobody calls this port where executors fetch their tasks.
-        grpc_port: u32::from(addresses.flight.port()),
-        specification: Some(
-            ExecutorSpecification::default().with_vcores(u32::try_from(vcores).unwrap_or(u32::MAX)).into(),
-        ),
-        os_info: Some(ExecutorOperatingSystemSpecification::default().into()),
-        ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
-    };
     let config = ballista_config(vcores);
     let stores = options.stores.clone();
-    // Each task logs its own parts.
-    let config_producer: ConfigProducer =
-        Arc::new(move || config.clone().with_extension(Arc::new(write_context(&stores))));
-    let runtime_producer: RuntimeProducer = Arc::new(move |_| Ok(Arc::clone(&runtime)));
-    Executor::new(
-        registration,
-        &text(&work_dir.shuffle()),
-        runtime_producer,
-        config_producer,
-        Arc::new(BallistaFunctionRegistry::default()),
-        Arc::new(LoggingMetricsCollector::default()),
+    TaskExecutor {
+        id: executor_id.to_owned(),
+        host: options.advertise_host.clone().unwrap_or_else(|| addresses.flight.ip().to_string()),
+        port: addresses.flight.port(),
         vcores,
-        Arc::new(StageEngine::new(jobs.clone(), options.stores.clone())),
-    )
+        work_dir: work_dir.shuffle(),
+        // Each task logs its own parts.
+        config: Arc::new(move || config.clone().with_extension(Arc::new(write_context(&stores)))),
+        runtime,
+        engine: StageEngine::new(jobs.clone(), options.stores.clone()),
+    }
 }
 
 fn channel(scheduler: &str) -> Result<Channel, ExecutorError> {
@@ -243,10 +201,6 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, ExecutorErro
 
 fn local(listener: &TcpListener) -> Result<std::net::SocketAddr, ExecutorError> {
     listener.local_addr().map_err(|source| ExecutorError::Bind { address: "a free port".to_owned(), source })
-}
-
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 fn ended<T, E: std::fmt::Display>(result: Result<T, E>) -> String {

@@ -46,6 +46,20 @@ impl WireFailure {
         }
     }
 
+    /// An error with its causes; a message that has its cause in it already does not repeat it.
+    pub fn of(error: &(dyn Error + 'static), code: ErrorCode, hint: Option<String>) -> Self {
+        let mut failure = Self::new(code, error.to_string(), hint);
+        let mut cause = error.source();
+        while let Some(current) = cause.filter(|_| failure.causes.len() < CAUSES_MAX) {
+            let text = current.to_string();
+            if !failure.message.contains(&text) && failure.causes.last() != Some(&text) {
+                failure.causes.push(text);
+            }
+            cause = current.source();
+        }
+        failure
+    }
+
     /// The class of this failure; one of another version's is taken for a bug.
     pub fn error_code(&self) -> ErrorCode {
         ErrorCode::from_name(&self.code).unwrap_or(ErrorCode::Bug)
@@ -92,28 +106,11 @@ impl From<&RetrievalError> for WireFailure {
         if let RetrievalError::Remote(failure) = error {
             return failure.as_ref().clone();
         }
-        let mut causes: Vec<String> = Vec::new();
-        let mut cause = match error {
-            RetrievalError::Storage(inner) => inner.source(),
-            _ => error.source(),
+        let own: &(dyn Error + 'static) = match error {
+            RetrievalError::Storage(inner) => inner.as_ref(),
+            _ => error,
         };
-        let message = error.to_string();
-        while let Some(current) = cause.filter(|_| causes.len() < CAUSES_MAX) {
-            let text = current.to_string();
-            // A message may have its cause in it already.
-            if !message.contains(&text) && causes.last() != Some(&text) {
-                causes.push(text);
-            }
-            cause = current.source();
-        }
-        let code = error.code();
-        Self {
-            code: code.name().to_owned(),
-            message,
-            causes,
-            hint: error.hint(),
-            is_retryable: error.is_retryable(),
-        }
+        Self { is_retryable: error.is_retryable(), ..Self::of(own, error.code(), error.hint()) }
     }
 }
 

@@ -1,7 +1,5 @@
 //! What clients read of the registry and how they change it: the scheduler's side of `ReadRegistry` and `ChangeRegistry`.
 
-use std::error::Error;
-
 use backsight_proto::ErrorCode;
 use backsight_proto::control::change_registry_request::Change;
 use backsight_proto::control::change_registry_response::Outcome;
@@ -11,11 +9,11 @@ use backsight_proto::control::{
 use backsight_registry::document::{ProjectFingerprint, RegistryDocument, Stamp};
 use backsight_registry::model::Definitions;
 use backsight_registry::store::{self, RegistrySnapshot, RegistryStore, StoreError};
+use backsight_retrieval::WireFailure;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Causes that travel; a longer chain says nothing new.
-const CAUSES_MAX: usize = 8;
+use crate::service::failure_message;
 
 /// The registry as it is; one that is missing is a state, too.
 ///
@@ -75,25 +73,7 @@ pub async fn change(
 
 /// A failure of the registry's store as it travels.
 pub fn failure_of(error: &StoreError) -> Failure {
-    let message = error.to_string();
-    let mut causes: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(current) = cause.filter(|_| causes.len() < CAUSES_MAX) {
-        let text = current.to_string();
-        // A message may have its cause in it already.
-        if !message.contains(&text) && causes.last() != Some(&text) {
-            causes.push(text);
-        }
-        cause = current.source();
-    }
-    let code = error.code();
-    Failure {
-        code: code.name().to_owned(),
-        message,
-        causes,
-        hint: error.hint().unwrap_or_default(),
-        is_retryable: code.is_retryable(),
-    }
+    failure_message(WireFailure::of(error, error.code(), error.hint()))
 }
 
 /// The definitions to apply, `None` to remove the project.
@@ -142,13 +122,8 @@ fn state(
 
 /// A request that no client of ours sends.
 fn refused(message: String) -> Failure {
-    Failure {
-        code: ErrorCode::Usage.name().to_owned(),
-        message,
-        causes: Vec::new(),
-        hint: "client and scheduler may be of different versions".to_owned(),
-        is_retryable: false,
-    }
+    let hint = "client and scheduler may be of different versions";
+    failure_message(WireFailure::new(ErrorCode::Usage, message, Some(hint.to_owned())))
 }
 
 #[cfg(test)]

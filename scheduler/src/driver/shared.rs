@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backsight_proto::ErrorCode;
-use backsight_retrieval::{Claimant, RetrievalError, WireFailure};
+use backsight_retrieval::{Claimant, RetrievalError};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -127,19 +127,13 @@ pub(crate) fn row(job: &Job) -> Result<JobRow, JobError> {
 
 /// A failure as a job keeps it.
 pub(crate) fn job_failure(error: &RetrievalError) -> JobFailure {
-    let WireFailure { code, message, causes, hint, is_retryable } = WireFailure::from(error);
-    JobFailure { code, message, causes, hint, is_retryable }
+    JobFailure::from(error)
 }
 
 /// A failure of our own.
 pub(crate) fn bug(message: impl Into<String>) -> JobFailure {
-    JobFailure {
-        code: ErrorCode::Bug.name().to_owned(),
-        message: message.into(),
-        causes: Vec::new(),
-        hint: Some("this is a bug in backsight, please report it".to_owned()),
-        is_retryable: false,
-    }
+    let hint = "this is a bug in backsight, please report it";
+    JobFailure::new(ErrorCode::Bug, message, Some(hint.to_owned()))
 }
 
 /// Whether somebody else has the job now.

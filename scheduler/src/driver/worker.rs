@@ -148,13 +148,8 @@ impl Worker {
         failed.finished_at_ms = Some(now_ms());
         failed.shards.clear();
         failed.result = None;
-        failed.failure = Some(JobFailure {
-            code: error.code().name().to_owned(),
-            message: format!("the job's record cannot be kept: {error}"),
-            causes: Vec::new(),
-            hint: error.hint(),
-            is_retryable: false,
-        });
+        let message = format!("the job's record cannot be kept: {error}");
+        failed.failure = Some(JobFailure::new(error.code(), message, error.hint()));
         if let Ok(row) = row(&failed)
             && let Err(error) = self.shared.store.update(&row, self.lease.token).await
         {

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::record::FORMAT;
 
+/// A failure as users see it.
+pub use backsight_retrieval::WireFailure as JobFailure;
+
 /// Identifies a job; it is the request id of its retrieval.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -299,24 +302,6 @@ pub enum ShardState {
         /// What the commit needs to know; the machine never looks into it.
         result: Value,
     },
-}
-
-/// A failure as users see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobFailure {
-    /// The name of an error code: `data`, `unreachable`, `limit`, ….
-    pub code: String,
-    /// What happened.
-    pub message: String,
-    /// From the outermost to the root.
-    #[serde(default)]
-    pub causes: Vec<String>,
-    /// What to do.
-    #[serde(default)]
-    pub hint: Option<String>,
-    /// Whether the same work done again may succeed.
-    #[serde(default)]
-    pub is_retryable: bool,
 }
 
 /// One entry of a job's history.

@@ -28,6 +28,9 @@ const FETCH_PAUSE_MS: u64 = 300;
 /// An executor that does not begin to answer within this is lost.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long the rows of a finished query may keep silent.
+const READ_SILENCE_MAX: Duration = Duration::from_secs(60);
+
 /// Runs plans on the executors of a [`Host`].
 #[derive(Clone)]
 pub(crate) struct ClusterEngine {
@@ -193,6 +196,9 @@ fn rows(
                     executor = lost_executor(loss.clone()) => {
                         let message = format!("executor `{executor}` was lost while its rows were read");
                         return Err(lost(message).into());
+                    }
+                    () = tokio::time::sleep(READ_SILENCE_MAX) => {
+                        return Err(lost("the rows of a finished query did not come".to_owned()).into());
                     }
                     next = stream.next() => next,
                 };

@@ -7,7 +7,7 @@ use prost::Message;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-use crate::jobs::{JobError, JobFailure};
+use crate::jobs::JobError;
 use crate::store::JobStoreError;
 
 /// A failure's message as plain values.
@@ -16,32 +16,20 @@ pub(crate) fn wire_failure(failure: Failure) -> WireFailure {
     WireFailure { code, message, causes, hint: Some(hint).filter(|hint| !hint.is_empty()), is_retryable }
 }
 
-/// A job's failure as it travels.
-pub(crate) fn of_job(failure: &JobFailure) -> Failure {
-    Failure {
-        code: failure.code.clone(),
-        message: failure.message.clone(),
-        causes: failure.causes.clone(),
-        hint: failure.hint.clone().unwrap_or_default(),
-        is_retryable: failure.is_retryable,
-    }
+/// A failure as it travels.
+pub(crate) fn message(failure: WireFailure) -> Failure {
+    let WireFailure { code, message, causes, hint, is_retryable } = failure;
+    Failure { code, message, causes, hint: hint.unwrap_or_default(), is_retryable }
 }
 
 /// The status of a refusal of our own.
-pub(crate) fn refuse(code: ErrorCode, message: impl Into<String>, hint: Option<String>) -> Status {
-    status(Failure {
-        code: code.name().to_owned(),
-        message: message.into(),
-        causes: Vec::new(),
-        hint: hint.unwrap_or_default(),
-        is_retryable: code.is_retryable(),
-    })
+pub(crate) fn refuse(code: ErrorCode, text: impl Into<String>, hint: Option<String>) -> Status {
+    status(message(WireFailure::new(code, text, hint)))
 }
 
 /// The status of a failed retrieval.
 pub(crate) fn of_retrieval(error: &RetrievalError) -> Status {
-    let WireFailure { code, message, causes, hint, is_retryable } = WireFailure::from(error);
-    status(Failure { code, message, causes, hint: hint.unwrap_or_default(), is_retryable })
+    status(message(WireFailure::from(error)))
 }
 
 /// The status of a store that failed.

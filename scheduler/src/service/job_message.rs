@@ -3,7 +3,7 @@
 use backsight_proto::control::{self, Progress, Stage};
 use backsight_retrieval::ShardParts;
 
-use super::failures::of_job;
+use super::failures::message as failure_message;
 use crate::driver::Shared;
 use crate::jobs::{Job, JobState, Shard, ShardState};
 use crate::query::stages;
@@ -39,7 +39,7 @@ pub(crate) async fn message(
         is_cancel_requested: job.is_cancel_requested || stored.is_cancel_requested,
         progress: Some(progress(job, &shards)),
         shards,
-        failure: job.failure.as_ref().map(of_job),
+        failure: job.failure.clone().map(failure_message),
         manifest_json: job.result.as_ref().map(ToString::to_string).unwrap_or_default(),
         history: job
             .history
@@ -83,7 +83,7 @@ fn shard_message(shard: &Shard, stages: Vec<Stage>) -> control::Shard {
         attempts: shard.attempts,
         rows: shard.plan.rows,
         bytes_to_read: shard.plan.bytes_to_read,
-        last_failure: shard.last_failure.as_ref().map(of_job),
+        last_failure: shard.last_failure.clone().map(failure_message),
         stages,
     }
 }

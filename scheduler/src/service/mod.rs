@@ -9,6 +9,6 @@ mod spines;
 mod submissions;
 
 pub(crate) use control::ControlService;
-pub(crate) use failures::wire_failure;
+pub(crate) use failures::{message as failure_message, wire_failure};
 pub(crate) use http::routes;
 pub(crate) use spines::Spool;

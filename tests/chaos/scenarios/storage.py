@@ -108,9 +108,7 @@ def s3_access_denied(lab):
     return _fails_for_good(lab, (6,), 40, action="status", status=403)
 
 
-# Not before every merge yet: a failure that does not come again when the files are read once more to find it is
-# reported without the file's name. Known, to be mended: the executor has to name the file itself.
-@scenario(60, "s3")
+@scenario(60, "ci", "s3")
 def s3_object_corrupt(lab):
     """A source whose bytes are not what they were: 5, with its name, and no dataset."""
     return _fails_for_good(lab, (5,), 40, action="corrupt")
