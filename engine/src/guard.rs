@@ -44,7 +44,7 @@ pub(crate) fn closed_error(closed: Closed) -> RetrievalError {
 
 /// How long a shuffle file may keep silent. It was complete before anybody asked for it, so that long a silence is the
 /// network's, and nobody else would notice it.
-const FETCH_SILENCE_MAX: Duration = Duration::from_secs(60);
+const FETCH_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Files that a failure names.
 const FILES_NAMED_MAX: usize = 8;
 

@@ -29,7 +29,7 @@ const FETCH_PAUSE_MS: u64 = 300;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the rows of a finished query may keep silent.
-const READ_SILENCE_MAX: Duration = Duration::from_secs(60);
+const READ_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Runs plans on the executors of a [`Host`].
 #[derive(Clone)]
