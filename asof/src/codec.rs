@@ -32,7 +32,7 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
         };
         let message = AsofJoin::decode(message)
             .map_err(|e| DataFusionError::Plan(format!("a point-in-time join cannot be decoded: {e}")))?;
-        Ok(Arc::new(AsofJoinExec::try_new(Arc::new(decode(message)?), inputs.to_vec())?))
+        Ok(Arc::new(AsofJoinExec::try_new(Arc::new(decode(message)?), inputs.to_vec(), Vec::new())?))
     }
 
     fn try_encode(
@@ -45,24 +45,27 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
             return Err(DataFusionError::Plan(format!("{} is not a point-in-time join", node.name())));
         };
         buf.extend_from_slice(MAGIC);
-        encode(join.spec())
+        encode(join.spec())?
             .encode(buf)
             .map_err(|e| DataFusionError::Plan(format!("a point-in-time join cannot be encoded: {e}")))
     }
 }
 
-fn encode(spec: &AsofSpec) -> AsofJoin {
-    AsofJoin {
+fn encode(spec: &AsofSpec) -> Result<AsofJoin> {
+    Ok(AsofJoin {
         format: PLAN_FORMAT,
         form: match spec.form {
             JoinForm::SlotFold => 0,
             JoinForm::NaiveLoop => 1,
+            JoinForm::LateFold => {
+                return Err(DataFusionError::Plan("the late slot fold runs in one process".into()));
+            }
         },
         spine_keys: wide(&spec.spine_keys),
         spine_instant: spec.spine_instant as u64,
         lookups: spec.lookups.iter().map(encode_lookup).collect(),
         first_outcome: spec.first_outcome as u64,
-    }
+    })
 }
 
 fn encode_lookup(lookup: &LookupSpec) -> AsofLookup {
@@ -121,6 +124,8 @@ fn decode_lookup(message: AsofLookup) -> Result<LookupSpec> {
         name: message.name,
         keys: positions(&message.keys)?,
         time: position(message.time)?,
+        ordinal: None,
+        late_created: None,
         created: message.created.map(position).transpose()?,
         ties: positions(&message.ties)?,
         payload,
@@ -152,6 +157,8 @@ mod tests {
             spine_keys: vec![3, 1],
             spine_instant: 2,
             lookups: vec![LookupSpec {
+                ordinal: None,
+                late_created: None,
                 name: "view".into(),
                 keys: vec![0, 4],
                 time: 1,

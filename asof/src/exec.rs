@@ -18,35 +18,52 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions, SendableRecordBatchStream,
 };
 
+use crate::fold_metrics::{self, FoldMetrics};
+use crate::late::LateColumns;
+use crate::late_fold::{self, SharedFold, WholeJoin};
 use crate::spec::{AsofSpec, JoinForm};
 use crate::{naive, slot_fold};
 
 /// The point-in-time join of a spine with the lookups that share its keys.
 ///
 /// Inputs: the spine, then one input a lookup. With keys, all inputs must be hash partitioned alike on them;
-/// without keys, every spine partition reads each lookup whole. Output: [`AsofSpec::output_schema`], one row
+/// without keys, every spine partition reads each lookup whole. The late slot fold takes any partitions. Output: [`AsofSpec::output_schema`], one row
 /// for each spine row, in the spine's order inside a partition.
 #[derive(Debug)]
 pub struct AsofJoinExec {
     spec: Arc<AsofSpec>,
     inputs: Vec<Arc<dyn ExecutionPlan>>,
+    /// A reader for each lookup, where the form reads late.
+    late: Vec<Arc<dyn LateColumns>>,
+    /// Where the form shares its work between partitions.
+    shared: Arc<SharedFold>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl AsofJoinExec {
-    /// A join of `inputs` (spine first).
+    /// A join of `inputs` (spine first); `late` holds a reader for each lookup where the form reads late, else nothing.
     ///
     /// # Errors
     /// When the specification does not fit the inputs' schemas.
-    pub fn try_new(spec: Arc<AsofSpec>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Result<Self> {
+    pub fn try_new(
+        spec: Arc<AsofSpec>,
+        inputs: Vec<Arc<dyn ExecutionPlan>>,
+        late: Vec<Arc<dyn LateColumns>>,
+    ) -> Result<Self> {
         let Some((spine, lookups)) = inputs.split_first() else {
             return Err(DataFusionError::Plan("a point-in-time join needs a spine".into()));
         };
         let schemas: Vec<SchemaRef> = lookups.iter().map(|input| input.schema()).collect();
-        let schema = spec.output_schema(spine.schema().as_ref(), &schemas)?;
+        let schema = {
+            let late: Vec<SchemaRef> = late.iter().map(|late| late.schema()).collect();
+            spec.output_schema(spine.schema().as_ref(), &schemas, &late)?
+        };
         let partitioning = match spec.form {
             JoinForm::SlotFold => spine.output_partitioning().clone(),
+            JoinForm::LateFold => {
+                Partitioning::UnknownPartitioning(spine.output_partitioning().partition_count())
+            }
             JoinForm::NaiveLoop => Partitioning::UnknownPartitioning(1),
         };
         let properties = PlanProperties::new(
@@ -55,7 +72,14 @@ impl AsofJoinExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Ok(Self { spec, inputs, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() })
+        Ok(Self {
+            spec,
+            inputs,
+            late,
+            shared: Arc::default(),
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
     }
 
     /// What the join was asked for.
@@ -66,7 +90,7 @@ impl AsofJoinExec {
     /// Feature rows folded for a partition, by the number of the lookup's outcome column. All of them once the
     /// partition's stream has ended; none for the naive loop, which does not count.
     pub fn folded_rows(&self, partition: usize) -> Vec<(usize, u64)> {
-        let counted = slot_fold::folded_rows(&self.metrics.clone_inner(), partition);
+        let counted = fold_metrics::folded_rows(&self.metrics.clone_inner(), partition);
         counted.into_iter().map(|(lookup, rows)| (self.spec.first_outcome + lookup, rows)).collect()
     }
 
@@ -83,12 +107,14 @@ impl AsofJoinExec {
 
     /// Misaligned inputs would give wrong rows without a sign, so this is checked where it is cheap.
     fn check_partitions(&self) -> Result<()> {
+        if self.spec.form == JoinForm::LateFold {
+            return Ok(());
+        }
         let counts: Vec<usize> =
             self.inputs.iter().map(|input| input.output_partitioning().partition_count()).collect();
         let wanted = match (self.spec.form, self.spec.spine_keys.is_empty()) {
-            (JoinForm::NaiveLoop, _) => 1,
             (JoinForm::SlotFold, false) => counts[0],
-            (JoinForm::SlotFold, true) => 1,
+            _ => 1,
         };
         let spine_is_free = self.spec.form == JoinForm::SlotFold;
         let checked = if spine_is_free { &counts[1..] } else { &counts[..] };
@@ -134,6 +160,9 @@ impl ExecutionPlan for AsofJoinExec {
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
         let inputs = self.inputs.len();
         match self.spec.form {
+            JoinForm::LateFold => {
+                InputDistributionRequirements::new(vec![Distribution::UnspecifiedDistribution; inputs])
+            }
             JoinForm::NaiveLoop => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; inputs])
             }
@@ -146,6 +175,10 @@ impl ExecutionPlan for AsofJoinExec {
                 (0..inputs).map(|input| Distribution::KeyPartitioned(self.key_columns(input))).collect(),
             ),
         }
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false; self.inputs.len()]
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -164,7 +197,7 @@ impl ExecutionPlan for AsofJoinExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::try_new(Arc::clone(&self.spec), children)?))
+        Ok(Arc::new(Self::try_new(Arc::clone(&self.spec), children, self.late.clone())?))
     }
 
     fn with_new_children(
@@ -176,6 +209,18 @@ impl ExecutionPlan for AsofJoinExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         self.check_partitions()?;
+        if self.spec.form == JoinForm::LateFold {
+            let join = WholeJoin {
+                spec: Arc::clone(&self.spec),
+                schema: self.schema(),
+                inputs: self.inputs.clone(),
+                late: self.late.clone(),
+                context,
+            };
+            let metrics = FoldMetrics::new(&self.metrics, partition, self.spec.lookups.len());
+            let stream = late_fold::stream(join, Arc::clone(&self.shared), partition, metrics);
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)));
+        }
         let join = PartitionJoin {
             spec: Arc::clone(&self.spec),
             schema: self.schema(),
@@ -184,8 +229,8 @@ impl ExecutionPlan for AsofJoinExec {
             context,
         };
         let stream = match self.spec.form {
-            JoinForm::SlotFold => slot_fold::stream(join, &self.metrics),
             JoinForm::NaiveLoop => naive::stream(join),
+            _ => slot_fold::stream(join, &self.metrics),
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
@@ -228,9 +273,14 @@ impl PartitionJoin {
     }
 
     pub(crate) fn spine_unit(&self) -> Result<TimeUnit> {
-        match self.spine_schema().field(self.spec.spine_instant).data_type() {
-            DataType::Timestamp(unit, _) => Ok(*unit),
-            other => Err(DataFusionError::Internal(format!("an instant column is {other}"))),
-        }
+        timestamp_unit(&self.spine_schema(), self.spec.spine_instant)
+    }
+}
+
+/// The unit of an instant column.
+pub(crate) fn timestamp_unit(schema: &SchemaRef, column: usize) -> Result<TimeUnit> {
+    match schema.field(column).data_type() {
+        DataType::Timestamp(unit, _) => Ok(*unit),
+        other => Err(DataFusionError::Internal(format!("an instant column is {other}"))),
     }
 }

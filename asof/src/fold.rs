@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimeUnit};
 use datafusion::common::Result;
 
+use crate::exec::timestamp_unit;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::outcome::Outcome;
@@ -65,13 +66,13 @@ impl<'a> LookupFold<'a> {
         let types: Vec<_> = kept.iter().map(|&column| schema.field(column).data_type().clone()).collect();
         let slots = index.slots();
         let created_unit = match spec.created {
-            Some(column) => Some(unit_of(schema, column)?),
+            Some(column) => Some(timestamp_unit(schema, column)?),
             None => None,
         };
         Ok(Self {
             spec,
             index,
-            time_unit: unit_of(schema, spec.time)?,
+            time_unit: timestamp_unit(schema, spec.time)?,
             created_unit,
             ties: TieBreaker::new(spec, schema, positions(&kept, spec.ties.iter().copied()))?,
             kept,
@@ -335,13 +336,6 @@ impl FoldedLookup {
 
 fn positions(kept: &[usize], sought: impl Iterator<Item = usize>) -> Vec<usize> {
     sought.filter_map(|column| kept.binary_search(&column).ok()).collect()
-}
-
-fn unit_of(schema: &SchemaRef, column: usize) -> Result<TimeUnit> {
-    match schema.field(column).data_type() {
-        arrow::datatypes::DataType::Timestamp(unit, _) => Ok(*unit),
-        other => Err(datafusion::common::DataFusionError::Internal(format!("an instant column is {other}"))),
-    }
 }
 
 /// Rows of a batch and slots of a partition are far below 2³².

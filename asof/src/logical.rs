@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::{DFSchema, DFSchemaRef, Result};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use crate::late::{LateColumns, LateHandle};
 use crate::spec::AsofSpec;
 
 /// The point-in-time join in a logical plan.
@@ -19,6 +20,7 @@ use crate::spec::AsofSpec;
 pub struct AsofJoinNode {
     spec: Arc<AsofSpec>,
     inputs: Vec<LogicalPlan>,
+    late: Vec<LateHandle>,
     schema: DFSchemaRef,
 }
 
@@ -28,12 +30,26 @@ impl AsofJoinNode {
     /// # Errors
     /// When the specification does not fit the inputs' schemas.
     pub fn try_new(spec: Arc<AsofSpec>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        Self::try_new_late(spec, inputs, Vec::new())
+    }
+
+    /// The same for a form that reads columns late: `late` holds a reader for each lookup.
+    ///
+    /// # Errors
+    /// When the specification does not fit the inputs' and the readers' schemas.
+    pub fn try_new_late(
+        spec: Arc<AsofSpec>,
+        inputs: Vec<LogicalPlan>,
+        late: Vec<Arc<dyn LateColumns>>,
+    ) -> Result<Self> {
+        let late_schemas: Vec<SchemaRef> = late.iter().map(|late| late.schema()).collect();
         let schemas: Vec<SchemaRef> = inputs.iter().map(|input| Arc::clone(input.schema().inner())).collect();
         let (spine, lookups) = schemas
             .split_first()
             .ok_or_else(|| datafusion::common::DataFusionError::Plan("a join needs a spine".into()))?;
-        let schema = spec.output_schema(spine, lookups)?;
-        Ok(Self { schema: Arc::new(DFSchema::try_from(schema)?), spec, inputs })
+        let schema = spec.output_schema(spine, lookups, &late_schemas)?;
+        let late = late.into_iter().map(LateHandle).collect();
+        Ok(Self { schema: Arc::new(DFSchema::try_from(schema)?), spec, inputs, late })
     }
 
     /// The node as a plan.
@@ -44,11 +60,15 @@ impl AsofJoinNode {
     pub(crate) fn spec(&self) -> &Arc<AsofSpec> {
         &self.spec
     }
+
+    pub(crate) fn late(&self) -> Vec<Arc<dyn LateColumns>> {
+        self.late.iter().map(|handle| Arc::clone(&handle.0)).collect()
+    }
 }
 
 impl PartialEq for AsofJoinNode {
     fn eq(&self, other: &Self) -> bool {
-        self.spec == other.spec && self.inputs == other.inputs
+        self.spec == other.spec && self.inputs == other.inputs && self.late == other.late
     }
 }
 
@@ -58,6 +78,7 @@ impl Hash for AsofJoinNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.spec.hash(state);
         self.inputs.hash(state);
+        self.late.hash(state);
     }
 }
 
@@ -93,6 +114,6 @@ impl UserDefinedLogicalNodeCore for AsofJoinNode {
     }
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        Self::try_new(Arc::clone(&self.spec), inputs)
+        Self::try_new_late(Arc::clone(&self.spec), inputs, self.late())
     }
 }

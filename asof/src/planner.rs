@@ -29,6 +29,6 @@ impl ExtensionPlanner for AsofPlanner {
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(node) = node.as_any().downcast_ref::<AsofJoinNode>() else { return Ok(None) };
-        Ok(Some(Arc::new(AsofJoinExec::try_new(Arc::clone(node.spec()), inputs.to_vec())?)))
+        Ok(Some(Arc::new(AsofJoinExec::try_new(Arc::clone(node.spec()), inputs.to_vec(), node.late())?)))
     }
 }

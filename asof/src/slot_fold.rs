@@ -5,65 +5,15 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::physical_plan::metrics::{
-    Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet, Time,
-};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, Time};
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
 use crate::exec::PartitionJoin;
 use crate::fold::{FoldedLookup, LookupFold};
+use crate::fold_metrics::FoldMetrics;
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
-
-/// The metric that counts the rows of a lookup that were folded, and the label that says which lookup.
-const FOLDED_ROWS: &str = "folded_rows";
-const LOOKUP_LABEL: &str = "lookup";
-
-/// What `explain analyze` shows of a slot fold.
-struct FoldMetrics {
-    spine_rows: Count,
-    /// For each lookup.
-    folded_rows: Vec<Count>,
-    slots: Gauge,
-    memory_bytes: Gauge,
-    index_time: Time,
-    fold_time: Time,
-    emit_time: Time,
-}
-
-impl FoldMetrics {
-    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize, lookups: usize) -> Self {
-        let folded = |lookup: usize| {
-            let builder = MetricBuilder::new(metrics).with_new_label(LOOKUP_LABEL, lookup.to_string());
-            builder.counter(FOLDED_ROWS, partition)
-        };
-        let counter = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
-        let gauge = |name: &'static str| MetricBuilder::new(metrics).gauge(name, partition);
-        let time = |name: &'static str| MetricBuilder::new(metrics).subset_time(name, partition);
-        Self {
-            spine_rows: counter("spine_rows"),
-            folded_rows: (0..lookups).map(folded).collect(),
-            slots: gauge("slots"),
-            memory_bytes: gauge("memory_bytes"),
-            index_time: time("index_time"),
-            fold_time: time("fold_time"),
-            emit_time: time("emit_time"),
-        }
-    }
-}
-
-/// Rows folded in a partition so far, by lookup.
-pub(crate) fn folded_rows(metrics: &MetricsSet, partition: usize) -> Vec<(usize, u64)> {
-    let of_partition = metrics.iter().filter(|metric| metric.partition() == Some(partition));
-    of_partition
-        .filter(|metric| metric.value().name() == FOLDED_ROWS)
-        .filter_map(|metric| {
-            let label = metric.labels().iter().find(|label| label.name() == LOOKUP_LABEL)?;
-            Some((label.value().parse().ok()?, metric.value().as_usize() as u64))
-        })
-        .collect()
-}
 
 /// The output of one partition.
 pub(crate) fn stream(

@@ -10,6 +10,9 @@ use datafusion::common::{DataFusionError, Result};
 pub enum JoinForm {
     /// Index the spine as slots, stream the lookups unsorted, keep one candidate a slot.
     SlotFold,
+    /// The slot fold in one process: all partitions share one index of the spine, nothing is exchanged, and columns are
+    /// read late, for winners only.
+    LateFold,
     /// Compare every spine row with every lookup row: the oracle, for small data only.
     NaiveLoop,
 }
@@ -19,6 +22,7 @@ impl JoinForm {
     pub fn name(self) -> &'static str {
         match self {
             Self::SlotFold => "slot fold",
+            Self::LateFold => "late slot fold",
             Self::NaiveLoop => "naive loop",
         }
     }
@@ -27,7 +31,7 @@ impl JoinForm {
 /// One column taken from a lookup into the output.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PayloadColumn {
-    /// Position in the lookup's input.
+    /// Position in the lookup's input, or among its late columns where the form reads late.
     pub column: usize,
     /// Name in the join's output.
     pub output: String,
@@ -44,7 +48,12 @@ pub struct LookupSpec {
     pub time: usize,
     /// Position of the created time, a timestamp of any unit and zone.
     pub created: Option<usize>,
-    /// Columns that decide between rows of equal event and created time, most significant first.
+    /// Where the form reads late: position of the column that names each row.
+    pub ordinal: Option<usize>,
+    /// Where the form reads late and no cut needs it sooner: the created time among the late columns.
+    pub late_created: Option<usize>,
+    /// Columns that decide between rows of equal event and created time, most significant first; late columns where the
+    /// form reads late.
     pub ties: Vec<usize>,
     /// Columns to add to the output.
     pub payload: Vec<PayloadColumn>,
@@ -80,11 +89,22 @@ pub fn age_column(lookup: usize) -> String {
 }
 
 impl AsofSpec {
-    /// The join's output: the spine's columns, then for each lookup its payload, outcome and age.
-    pub fn output_schema(&self, spine: &Schema, lookups: &[SchemaRef]) -> Result<SchemaRef> {
-        self.check(spine, lookups)?;
+    /// The join's output: the spine's columns, then for each lookup its payload, outcome and age. `late` are the schemas
+    /// of the columns that are read late, one for each lookup or none at all.
+    pub fn output_schema(
+        &self,
+        spine: &Schema,
+        lookups: &[SchemaRef],
+        late: &[SchemaRef],
+    ) -> Result<SchemaRef> {
+        let payload = match (self.form, late.len() == self.lookups.len()) {
+            (JoinForm::LateFold, true) => late,
+            (JoinForm::LateFold, false) => return invalid("late columns are missing".into()),
+            _ => lookups,
+        };
+        self.check(spine, lookups, payload)?;
         let mut fields: Vec<Arc<Field>> = spine.fields().iter().cloned().collect();
-        for (number, (spec, schema)) in self.lookups.iter().zip(lookups).enumerate() {
+        for (number, (spec, schema)) in self.lookups.iter().zip(payload).enumerate() {
             for payload in &spec.payload {
                 let field = schema.field(payload.column);
                 fields.push(Arc::new(
@@ -98,12 +118,12 @@ impl AsofSpec {
     }
 
     /// Positions, types and counts that must hold before anything runs.
-    fn check(&self, spine: &Schema, lookups: &[SchemaRef]) -> Result<()> {
+    fn check(&self, spine: &Schema, lookups: &[SchemaRef], payloads: &[SchemaRef]) -> Result<()> {
         if lookups.len() != self.lookups.len() {
             return invalid(format!("{} lookups are specified, {} given", self.lookups.len(), lookups.len()));
         }
         timestamp(spine, self.spine_instant, "the spine's instant")?;
-        for (spec, schema) in self.lookups.iter().zip(lookups) {
+        for ((spec, schema), payload) in self.lookups.iter().zip(lookups).zip(payloads) {
             if spec.keys.len() != self.spine_keys.len() {
                 return invalid(format!("lookup `{}` has another number of keys than the spine", spec.name));
             }
@@ -124,7 +144,16 @@ impl AsofSpec {
                 timestamp(schema, created, "the created time")?;
             }
             for &position in spec.ties.iter().chain(spec.payload.iter().map(|p| &p.column)) {
-                column(schema, position)?;
+                column(payload, position)?;
+            }
+            if let Some(ordinal) = spec.ordinal {
+                let field = column(schema, ordinal)?;
+                if field.data_type() != &DataType::UInt64 {
+                    return invalid(format!("the ordinal `{}` is {}", field.name(), field.data_type()));
+                }
+            }
+            if let Some(created) = spec.late_created {
+                timestamp(payload, created, "the created time")?;
             }
         }
         Ok(())

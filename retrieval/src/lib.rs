@@ -12,6 +12,7 @@ mod footers;
 mod instant_column;
 mod key_range;
 mod key_types;
+mod late_columns;
 mod manifest;
 mod object_reader;
 mod output_state;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use backsight_asof::{
-    AsofJoinNode, AsofSpec, JoinForm, LookupSpec, PayloadColumn, age_column, outcome_column,
+    AsofJoinNode, AsofSpec, JoinForm, LateColumns, LookupSpec, PayloadColumn, age_column, outcome_column,
 };
 use backsight_registry::model::{FeatureView, Ttl};
 use datafusion::catalog::default_table_source::provider_as_source;
@@ -16,6 +16,7 @@ use crate::error::{KeyMismatch, RetrievalError};
 use crate::footers::Footers;
 use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
 use crate::key_types::{common_key_type, is_float};
+use crate::late_columns::ParquetColumns;
 use crate::parquet_table::ParquetTable;
 use crate::profile::SpineProfile;
 use crate::resolve::{ResolvedView, check_output_names};
@@ -117,7 +118,7 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     let mut first_outcome = 0;
     for (number, set) in sets.iter().enumerate() {
         let mut inputs = vec![plan];
-        let mut lookups = Vec::new();
+        let (mut lookups, mut late) = (Vec::new(), Vec::new());
         for &view in &set.views {
             let lookup = lookup(input, view, set, &spine.key_types[number], &reach)?;
             let fold = Fold {
@@ -130,6 +131,7 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
             folds.insert(view, fold);
             inputs.push(lookup.logical);
             lookups.push(lookup.spec);
+            late.extend(lookup.late);
         }
         let spec = AsofSpec {
             form: input.form,
@@ -139,8 +141,9 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
             lookups,
         };
         first_outcome += set.views.len();
-        plan =
-            AsofJoinNode::try_new(Arc::new(spec), inputs).map_err(RetrievalError::from_engine)?.into_plan();
+        plan = AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)
+            .map_err(RetrievalError::from_engine)?
+            .into_plan();
     }
     scans.extend(view_scans.into_values());
     let mut notes = std::mem::take(&mut spine.notes);
@@ -296,10 +299,12 @@ fn view_key(view: &ViewInput, spine_column: &str) -> Option<String> {
 struct PlannedLookup {
     logical: LogicalPlan,
     spec: LookupSpec,
+    late: Option<Arc<dyn LateColumns>>,
     stats: ScanStats,
 }
 
-/// One view's side of a join: keys, event time, created time, then all declared features in name order.
+/// One view's side of a join: keys, event time, created time, then all declared features in name order. Where the form
+/// reads late, features are left to a reader, and so is the created time unless a cut or its type needs it sooner.
 fn lookup(
     input: &PlanInput,
     number: usize,
@@ -310,6 +315,9 @@ fn lookup(
     let view = &input.views[number];
     let definition = &view.resolved.view;
     let role = format!("{} `{}`", view.table.role, view.table.location);
+    let is_late = input.form == JoinForm::LateFold;
+    let mut late_columns: Vec<String> = Vec::new();
+    let mut late_created = None;
     let tags = Some(&definition.source.tags);
     let mut columns: Vec<Expr> = Vec::new();
     let mut add = |expr: Expr| {
@@ -336,9 +344,16 @@ fn lookup(
             let source = source_column(definition, name);
             let field = view.table.column(&source, "the created time")?;
             let wanted = instant_type(field, &role, tags)?;
-            Some(add(instant_expr(column("view", &source), field.data_type(), &wanted)))
+            if is_late && !input.created_cut && *field.data_type() == wanted {
+                late_created = Some(late_columns.len());
+                late_columns.push(source);
+                None
+            } else {
+                Some(add(instant_expr(column("view", &source), field.data_type(), &wanted)))
+            }
         }
     };
+    let ordinal = is_late.then(|| add(column("view", ROW_ID)));
     let mut declared: Vec<&str> = definition.features.iter().map(|field| field.name.as_str()).collect();
     declared.sort_unstable();
     declared.dedup();
@@ -353,7 +368,12 @@ fn lookup(
             // Declared, not in the files, not asked for: it cannot decide between rows.
             continue;
         }
-        let place = add(column("view", &source));
+        let place = if is_late {
+            late_columns.push(source);
+            late_columns.len() - 1
+        } else {
+            add(column("view", &source))
+        };
         ties.push(place);
         places.insert(name, place);
     }
@@ -369,7 +389,12 @@ fn lookup(
 
     let groups = &input.footers.sources[number];
     let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
-    let scan = TableScan::source(Arc::clone(&view.table), &keep);
+    let scan = TableScan::source(Arc::clone(&view.table), &keep, is_late);
+    let late: Option<Arc<dyn LateColumns>> = if is_late {
+        Some(Arc::new(ParquetColumns::try_new(&view.table, scan.row_groups(), late_columns)?))
+    } else {
+        None
+    };
     let stats = scan.stats;
     let logical = LogicalPlanBuilder::scan("view", provider_as_source(Arc::new(scan)), None)
         .and_then(|builder| builder.project(columns))
@@ -380,12 +405,14 @@ fn lookup(
         keys,
         time,
         created,
+        ordinal,
+        late_created,
         ties,
         payload,
         ttl_nanos: definition.ttl.map(Ttl::nanos),
         created_cut: input.created_cut,
     };
-    Ok(PlannedLookup { logical, spec, stats })
+    Ok(PlannedLookup { logical, spec, late, stats })
 }
 
 /// The dataset's columns in the contract's order, then the row id and each view's outcome and age.

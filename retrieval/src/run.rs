@@ -200,7 +200,7 @@ async fn write_empty(
     let name = format!("part-00000-{}.parquet", attempt.name());
     let output = attempt.output().location();
     let sink = PartSink::create(stores, log, output, attempt.name(), &name).await?;
-    let properties = ArrowWriterOptions::new().with_properties(writer_properties());
+    let properties = ArrowWriterOptions::new().with_properties(writer_properties(schema));
     let mut writer =
         AsyncArrowWriter::try_new_with_options(sink, Arc::clone(schema), properties).map_err(from_parquet)?;
     writer.finish().await.map_err(from_parquet)?;

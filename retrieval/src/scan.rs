@@ -1,5 +1,6 @@
 //! Tables of Parquet files as DataFusion scans: whole row groups, spread evenly, nothing that cannot match.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -40,6 +41,8 @@ pub(crate) struct TableScan {
     /// File columns, and for a spine the row id.
     schema: SchemaRef,
     is_spine: bool,
+    /// Whether rows carry their ordinals: always in a spine.
+    is_numbered: bool,
     /// What is left after pruning, for progress and `--explain`.
     pub(crate) stats: ScanStats,
 }
@@ -80,25 +83,46 @@ impl TableScan {
         fields.push(row_id_field());
         let schema = Arc::new(Schema::new(fields));
         let stats = stats_of(&table, &units);
-        Self { table, units, schema, is_spine: true, stats }
+        Self { table, units, schema, is_spine: true, is_numbered: true, stats }
     }
 
-    /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order.
-    pub(crate) fn source(table: Arc<ParquetTable>, keep: &[bool]) -> Self {
+    /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order; where it is
+    /// numbered, with each row's ordinal among all rows of the source as last column.
+    pub(crate) fn source(table: Arc<ParquetTable>, keep: &[bool], is_numbered: bool) -> Self {
         let mut units: Vec<Unit> = Vec::new();
         let mut kept = keep.iter();
+        let mut base_row = 0;
         for (file, parquet) in table.files.iter().enumerate() {
             for (group, metadata) in parquet.metadata.row_groups().iter().enumerate() {
                 // One that was not asked about is read.
                 if kept.next().is_none_or(|keep| *keep) && metadata.num_rows() > 0 {
                     let bytes = unsigned(metadata.compressed_size());
-                    units.push(Unit { file, first_group: group, end_group: group + 1, bytes, base_row: 0 });
+                    units.push(Unit { file, first_group: group, end_group: group + 1, bytes, base_row });
                 }
+                base_row += unsigned(metadata.num_rows());
             }
         }
-        let schema = Arc::clone(&table.schema);
+        let mut fields: Vec<Arc<Field>> = table.schema.fields().iter().cloned().collect();
+        if is_numbered {
+            fields.push(row_id_field());
+        }
+        let schema = Arc::new(Schema::new(fields));
         let stats = stats_of(&table, &units);
-        Self { table, units, schema, is_spine: false, stats }
+        Self { table, units, schema, is_spine: false, is_numbered, stats }
+    }
+
+    /// The row groups that are read: file, number and ordinals of each.
+    pub(crate) fn row_groups(&self) -> Vec<(usize, usize, Range<u64>)> {
+        let mut groups = Vec::new();
+        for unit in &self.units {
+            let mut base = unit.base_row;
+            for group in unit.first_group..unit.end_group {
+                let rows = unsigned(self.table.files[unit.file].metadata.row_group(group).num_rows());
+                groups.push((unit.file, group, base..base + rows));
+                base += rows;
+            }
+        }
+        groups
     }
 
     /// The units dealt to `partitions` by size, neighbouring row groups of a file kept together.
@@ -149,7 +173,7 @@ impl TableScan {
         // Empty row groups may share an offset with a full one, but they add no rows.
         let last = first_page(file, unit.end_group - 1);
         partitioned = partitioned.with_range(start, last + 1);
-        if self.is_spine {
+        if self.is_numbered {
             partitioned = partitioned.with_partition_values(vec![ScalarValue::UInt64(Some(unit.base_row))]);
         }
         partitioned
@@ -175,19 +199,19 @@ impl TableProvider for TableScan {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let store = ObjectStoreUrl::parse(self.table.location.store_url())?;
         let mut table_schema = TableSchema::builder(Arc::clone(&self.table.schema));
-        if self.is_spine {
+        if self.is_numbered {
             table_schema = table_schema.with_table_partition_cols(vec![row_id_field()]);
         }
         let source = ParquetSource::new(table_schema.build())
             .with_table_parquet_options(session.table_options().parquet.clone());
-        // A spine's row id goes with every projection: the operator above finds it by name.
+        // The ordinal goes with every projection: the operator above finds it by name.
         let config = FileScanConfigBuilder::new(store, Arc::new(source))
             .with_file_groups(self.file_groups(session.config().target_partitions()))
             .with_projection_indices(projection.cloned())?
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
         let has_row_id = scan.schema().index_of(ROW_ID).is_ok();
-        Ok(if self.is_spine && has_row_id { Arc::new(RowIdExec::try_new(scan)?) } else { scan })
+        Ok(if self.is_numbered && has_row_id { Arc::new(RowIdExec::try_new(scan)?) } else { scan })
     }
 }
 

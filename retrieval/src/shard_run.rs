@@ -18,6 +18,7 @@ use crate::prepare::Prepared;
 use crate::report::Tally;
 use crate::shards::ShardSpec;
 use crate::staging::{Staged, StagingLog};
+use backsight_asof::JoinForm;
 
 /// What a shard needs to run.
 #[derive(Clone, Copy)]
@@ -179,13 +180,14 @@ fn check_folded(
     parts: &ShardParts,
     partitions: usize,
 ) -> Result<(), RetrievalError> {
-    if run.prepared.input.form != backsight_asof::JoinForm::SlotFold {
+    let form = run.prepared.input.form;
+    if form == JoinForm::NaiveLoop {
         return Ok(());
     }
     for view in plan.views.iter().filter(|view| view.is_last) {
         let folded: u64 =
             parts.records.iter().map(|record| record.folded.get(&view.lookup).copied().unwrap_or(0)).sum();
-        let copies = if view.is_keyed { 1 } else { partitions as u64 };
+        let copies = if view.is_keyed || form == JoinForm::LateFold { 1 } else { partitions as u64 };
         let expected = view.rows_scanned * copies;
         if folded != expected {
             let detail = format!("view `{}` folded {folded} of {expected} feature rows", view.label);

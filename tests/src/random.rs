@@ -148,7 +148,10 @@ async fn every_engine_gives_the_same_rows_and_report() {
             let (expected, manifest) = rows(&world, &oracle, &features, &format!("naive-{cut}"), cut).await;
             matched += manifest.report.views.iter().map(|view| view.matched).sum::<u64>();
             let fold = world.embedded(JoinForm::SlotFold, 4);
-            for (name, engine) in [("embedded", &fold as &dyn RetrievalEngine), ("ballista", &cluster)] {
+            let late = world.embedded(JoinForm::LateFold, 4);
+            let engines: [(&str, &dyn RetrievalEngine); 3] =
+                [("embedded", &fold), ("late", &late), ("ballista", &cluster)];
+            for (name, engine) in engines {
                 let (found, other) = rows(&world, engine, &features, &format!("{name}-{cut}"), cut).await;
                 assert_eq!(found, expected, "seed {seed}, {name}, cut {cut}");
                 assert_eq!(other.report, manifest.report, "seed {seed}, {name}, cut {cut}");

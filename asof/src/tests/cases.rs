@@ -130,6 +130,8 @@ impl Lookup {
         let time = self.features.len();
         let payload = self.payload.iter().enumerate();
         LookupSpec {
+            ordinal: None,
+            late_created: None,
             name: format!("lookup {number}"),
             keys: (time + 1..=time + keys).rev().collect(),
             time,

@@ -57,3 +57,15 @@ fn the_oracle_does_not_depend_on_the_layout() {
         })
         .unwrap();
 }
+
+#[test]
+fn the_late_fold_gives_the_oracles_rows_in_any_layout() {
+    let runtime = runtime();
+    let layouts = [any_layout(), any_layout()];
+    runner(400)
+        .run(&(any_case(), layouts), |(case, layouts)| {
+            let fold = layouts.map(|layout| (JoinForm::LateFold, layout));
+            agree(&runtime, &case, &fold)
+        })
+        .unwrap();
+}

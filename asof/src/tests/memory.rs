@@ -55,6 +55,8 @@ async fn joined(
     lookups: Vec<Vec<RecordBatch>>,
 ) -> Arc<dyn ExecutionPlan> {
     let lookup = |number: usize| LookupSpec {
+        ordinal: None,
+        late_created: None,
         name: format!("lookup {number}"),
         keys: vec![1],
         time: 2,

@@ -4,6 +4,7 @@ mod cases;
 mod codec;
 mod columns;
 mod forms_agree;
+mod late;
 mod memory;
 mod running;
 mod semantics;

@@ -18,6 +18,8 @@ use datafusion::prelude::SessionConfig;
 use proptest::prelude::*;
 
 use super::cases::Case;
+use super::late::{MemoryColumns, late_spec, numbered, with_ordinals};
+use crate::late::LateColumns;
 use crate::spec::{AsofSpec, JoinForm};
 use crate::{AsofJoinNode, AsofPlanner};
 
@@ -137,15 +139,31 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
     let mut scans = Vec::new();
     for (number, lookup) in case.lookups.iter().enumerate() {
         let dealt = deal(lookup.rows.len(), layout.repeats, layout);
-        let partitions = batches(&dealt, layout, |rows, salt| lookup.batch(&case.key_types, rows, salt));
-        scans.push(scan(&format!("lookup_{number}"), lookup.schema(&case.key_types), partitions)?);
+        let schema = lookup.schema(&case.key_types);
+        let partitions = batches(&dealt, layout, |rows, salt| {
+            let batch = lookup.batch(&case.key_types, rows, salt);
+            if form == JoinForm::LateFold { with_ordinals(&batch, rows) } else { batch }
+        });
+        let schema = if form == JoinForm::LateFold { numbered(&schema) } else { schema };
+        scans.push(scan(&format!("lookup_{number}"), schema, partitions)?);
     }
+    let join = |first: usize, end: usize, inputs: Vec<LogicalPlan>| -> Result<LogicalPlan> {
+        let mut spec = case.spec(form, first, end);
+        let mut late: Vec<Arc<dyn LateColumns>> = Vec::new();
+        if form == JoinForm::LateFold {
+            for (number, lookup) in (first..end).zip(&mut spec.lookups) {
+                let columns = case.lookups[number].schema(&case.key_types).fields().len();
+                *lookup = late_spec(lookup.clone(), columns);
+                late.push(Arc::new(MemoryColumns::of(case, number)));
+            }
+        }
+        Ok(AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)?.into_plan())
+    };
     let first = layout.first_join.min(scans.len());
     let rest = scans.split_off(first);
-    joined = join(case.spec(form, 0, first), std::iter::once(joined).chain(scans).collect())?;
+    joined = join(0, first, std::iter::once(joined).chain(scans).collect())?;
     if !rest.is_empty() {
-        let spec = case.spec(form, first, case.lookups.len());
-        joined = join(spec, std::iter::once(joined).chain(rest).collect())?;
+        joined = join(first, case.lookups.len(), std::iter::once(joined).chain(rest).collect())?;
     }
     let builder = LogicalPlanBuilder::from(joined);
     match layout.above {

@@ -75,6 +75,8 @@ impl Question {
             spine_keys: keys.clone(),
             spine_instant: 2,
             lookups: vec![LookupSpec {
+                ordinal: None,
+                late_created: None,
                 name: "rows".into(),
                 keys,
                 time: 2,
@@ -315,6 +317,8 @@ fn dictionaries_in_another_order_in_every_batch_still_fit_their_keys() {
         spine_keys: vec![0],
         spine_instant: 1,
         lookups: vec![LookupSpec {
+            ordinal: None,
+            late_created: None,
             name: "words".into(),
             keys: vec![0],
             time: 1,

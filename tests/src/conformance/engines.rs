@@ -39,6 +39,8 @@ pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 1, JoinForm::SlotFold),
         embedded(stores, 3, JoinForm::SlotFold),
+        embedded(stores, 1, JoinForm::LateFold),
+        embedded(stores, 3, JoinForm::LateFold),
         ballista(stores).await,
     ]
 }
@@ -48,6 +50,7 @@ pub(super) async fn for_s3(stores: &Stores) -> Vec<Engine> {
     vec![
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 2, JoinForm::SlotFold),
+        embedded(stores, 2, JoinForm::LateFold),
         ballista(stores).await,
     ]
 }

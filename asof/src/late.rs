@@ -1,0 +1,59 @@
+//! Columns that are read late: not with the lookup's rows, but once it is known which rows are needed.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::execution::TaskContext;
+use futures::future::BoxFuture;
+
+/// Reads columns of given rows of a lookup. A row is named by its *ordinal*, a number that the lookup's input carries
+/// in a column of its own ([`crate::LookupSpec::ordinal`]).
+pub trait LateColumns: fmt::Debug + Send + Sync {
+    /// The columns that can be read.
+    fn schema(&self) -> SchemaRef;
+
+    /// Ranges of ordinals that are read one by one, ascending, disjoint; every row of the input is in one of them.
+    fn units(&self) -> &[Range<u64>];
+
+    /// `columns` of the rows of unit number `unit` that are in `runs`: ranges of ordinals, ascending, disjoint, inside
+    /// the unit. The arrays hold the rows in that order.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    fn fetch(
+        &self,
+        unit: usize,
+        runs: Vec<Range<u64>>,
+        columns: Vec<usize>,
+        context: Arc<TaskContext>,
+    ) -> BoxFuture<'static, Result<Vec<ArrayRef>>>;
+}
+
+/// A reader in a logical plan, where nodes are compared: two are equal when they are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct LateHandle(pub(crate) Arc<dyn LateColumns>);
+
+impl LateHandle {
+    fn address(&self) -> *const () {
+        Arc::as_ptr(&self.0).cast()
+    }
+}
+
+impl PartialEq for LateHandle {
+    fn eq(&self, other: &Self) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for LateHandle {}
+
+impl Hash for LateHandle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
+}

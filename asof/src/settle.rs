@@ -1,0 +1,116 @@
+//! Decides between rows of equal times once all rows were seen: reads what tells them apart for these rows only.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::SortOptions;
+use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::Result;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryReservation;
+
+use crate::fetched::{Fetched, fetch};
+use crate::late::LateColumns;
+use crate::locate::Locate;
+use crate::row_set::RowSet;
+use crate::spec::LookupSpec;
+
+/// Null lowest in every column, as the contract says.
+const NULLS_LOWEST: SortOptions = SortOptions { descending: false, nulls_first: true };
+
+/// What decides between rows of equal event time, as positions in the late columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deciders {
+    created: Option<usize>,
+    ties: Vec<usize>,
+}
+
+impl Deciders {
+    pub(crate) fn of(spec: &LookupSpec) -> Self {
+        Self { created: spec.late_created, ties: spec.ties.clone() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.created.is_none() && self.ties.is_empty()
+    }
+}
+
+/// Lets the rivals contend; returns the slots whose candidate the tie columns chose, ascending.
+pub(crate) async fn settle(
+    locate: &mut Locate,
+    deciders: &Deciders,
+    late: &Arc<dyn LateColumns>,
+    context: &Arc<TaskContext>,
+    at_once: usize,
+    memory: &mut MemoryReservation,
+) -> Result<Vec<u32>> {
+    locate.prune_rivals();
+    if locate.rivals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before = memory.size();
+    let end = late.units().last().map_or(0, |unit| unit.end);
+    memory.try_grow(RowSet::bytes(end))?;
+    let mut rows = RowSet::new(end);
+    for rival in &locate.rivals {
+        rows.insert(rival.row);
+        rows.insert(locate.candidates[rival.slot as usize].row);
+    }
+    rows.seal();
+    let columns: Vec<usize> = deciders.created.iter().chain(&deciders.ties).copied().collect();
+    let fetched = fetch(late, &rows, &columns, context, at_once).await?;
+    // The columns, and their comparable form.
+    memory.try_grow(fetched.bytes().saturating_mul(3))?;
+    let ranks: UInt32Array = (0..u32::try_from(rows.members()).unwrap_or(u32::MAX)).collect();
+    let schema = late.schema();
+    let comparable = |places: std::ops::Range<usize>| -> Result<Rows> {
+        let fields = columns[places.clone()]
+            .iter()
+            .map(|&c| SortField::new_with_options(schema.field(c).data_type().clone(), NULLS_LOWEST));
+        let arrays = places.map(|place| fetched.gather(place, &ranks)).collect::<Result<Vec<ArrayRef>>>()?;
+        Ok(RowConverter::new(fields.collect())?.convert_columns(&arrays)?)
+    };
+    let first_tie = usize::from(deciders.created.is_some());
+    let created = if first_tie > 0 { Some(comparable(0..first_tie)?) } else { None };
+    let ties = if deciders.ties.is_empty() { None } else { Some(comparable(first_tie..columns.len())?) };
+    let tied = choose(locate, &rows, created.as_ref(), ties.as_ref());
+    drop::<Fetched>(fetched);
+    memory.try_resize(before)?;
+    Ok(tied)
+}
+
+fn choose(locate: &mut Locate, rows: &RowSet, created: Option<&Rows>, ties: Option<&Rows>) -> Vec<u32> {
+    let place = |row: u64| usize::try_from(rows.rank(row)).unwrap_or(usize::MAX);
+    let compare = |column: Option<&Rows>, one: u64, other: u64| {
+        column.map_or(Ordering::Equal, |rows| rows.row(place(one)).cmp(&rows.row(place(other))))
+    };
+    let rivals = std::mem::take(&mut locate.rivals);
+    let mut tied = Vec::new();
+    for group in rivals.chunk_by(|one, other| one.slot == other.slot) {
+        let slot = group[0].slot;
+        let candidate = &mut locate.candidates[slot as usize];
+        let mut was_tied = false;
+        for rival in group {
+            match compare(created, rival.row, candidate.row) {
+                Ordering::Less => {}
+                Ordering::Greater => {
+                    candidate.row = rival.row;
+                    was_tied = false;
+                }
+                Ordering::Equal => match compare(ties, rival.row, candidate.row) {
+                    Ordering::Equal => {}
+                    Ordering::Less => was_tied = true,
+                    Ordering::Greater => {
+                        candidate.row = rival.row;
+                        was_tied = true;
+                    }
+                },
+            }
+        }
+        if was_tied {
+            tied.push(slot);
+        }
+    }
+    tied
+}

@@ -1,0 +1,84 @@
+//! Lookups whose columns are read late, from memory: a stand-in for files.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::execution::TaskContext;
+use futures::future::{BoxFuture, FutureExt};
+
+use super::cases::Case;
+use crate::late::LateColumns;
+use crate::spec::LookupSpec;
+
+/// Rows of a unit: few, so that small cases have several.
+const UNIT_ROWS: u64 = 3;
+
+#[derive(Debug)]
+pub(super) struct MemoryColumns {
+    rows: RecordBatch,
+    units: Vec<Range<u64>>,
+}
+
+impl MemoryColumns {
+    /// All columns of lookup number `lookup` of a case; a row's ordinal is its number.
+    pub(super) fn of(case: &Case, lookup: usize) -> Self {
+        let lookup = &case.lookups[lookup];
+        let rows: Vec<usize> = (0..lookup.rows.len()).collect();
+        let end = rows.len() as u64;
+        let units = (0..end).step_by(UNIT_ROWS as usize).map(|start| start..end.min(start + UNIT_ROWS));
+        Self { rows: lookup.batch(&case.key_types, &rows, 0), units: units.collect() }
+    }
+}
+
+impl LateColumns for MemoryColumns {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+
+    fn units(&self) -> &[Range<u64>] {
+        &self.units
+    }
+
+    fn fetch(
+        &self,
+        unit: usize,
+        runs: Vec<Range<u64>>,
+        columns: Vec<usize>,
+        _: Arc<TaskContext>,
+    ) -> BoxFuture<'static, Result<Vec<ArrayRef>>> {
+        let bounds = self.units[unit].clone();
+        assert!(
+            runs.iter().all(|run| run.start < run.end && bounds.start <= run.start && run.end <= bounds.end)
+        );
+        let rows: UInt64Array = runs.into_iter().flatten().collect();
+        let arrays = columns.iter().map(|&column| Ok(take(self.rows.column(column), &rows, None)?)).collect();
+        async move { arrays }.boxed()
+    }
+}
+
+/// A specification as the form that reads late wants it. The input keeps its columns and has the ordinals as last one;
+/// the late columns are the same columns, so positions stay. Without a cut the created time is read late.
+pub(super) fn late_spec(spec: LookupSpec, columns: usize) -> LookupSpec {
+    let (created, late_created) = match (spec.created, spec.created_cut) {
+        (Some(created), false) => (None, Some(created)),
+        (created, _) => (created, None),
+    };
+    LookupSpec { ordinal: Some(columns), created, late_created, ..spec }
+}
+
+/// `batch` with the ordinals of its rows.
+pub(super) fn with_ordinals(batch: &RecordBatch, rows: &[usize]) -> RecordBatch {
+    let ordinals: UInt64Array = rows.iter().map(|&row| row as u64).collect();
+    let columns = batch.columns().iter().cloned().chain(std::iter::once(Arc::new(ordinals) as ArrayRef));
+    RecordBatch::try_new(numbered(&batch.schema()), columns.collect()).unwrap()
+}
+
+/// `schema` with a column of ordinals.
+pub(super) fn numbered(schema: &Schema) -> SchemaRef {
+    let ordinal = Arc::new(Field::new("ordinal", DataType::UInt64, false));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(std::iter::once(ordinal)).collect::<Vec<_>>()))
+}
