@@ -35,7 +35,7 @@ def work_dirs_full(lab):
     return "exit 10, nothing left, works again"
 
 
-@scenario(180, "local")
+@scenario(180, "ci", "local")
 def one_work_dir_full(lab):
     """One executor has no room, the other has: the exact dataset, or 10 and nothing."""
     cluster = lab.own("local", executors=("executor-a",))
