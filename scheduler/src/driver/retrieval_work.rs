@@ -103,6 +103,7 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
         shards.push(ShardPlan {
             label: shard.label,
             rows: shard.rows,
+            rows_to_read: shard.rows_to_read,
             bytes_to_read: shard.bytes_to_read,
             spec: to_json(&spec)?,
         });

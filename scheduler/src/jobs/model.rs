@@ -272,7 +272,10 @@ pub struct ShardPlan {
     /// Spine rows, each of which becomes one row of the dataset.
     #[serde(default)]
     pub rows: u64,
-    /// An estimate of what is read.
+    /// An estimate of what is read: rows of spine and sources.
+    #[serde(default)]
+    pub rows_to_read: u64,
+    /// The same in bytes.
     #[serde(default)]
     pub bytes_to_read: u64,
     /// What to run; the machine only compares it.

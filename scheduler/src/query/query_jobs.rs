@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use backsight_proto::control::{SyncExecutorRequest, SyncExecutorResponse};
+use backsight_proto::control::{StageWork, SyncExecutorRequest, SyncExecutorResponse};
 use ballista_scheduler::scheduler_server::JobIdGenerator;
 use tokio::sync::watch;
 
@@ -46,6 +46,8 @@ struct Inner {
     executors: BTreeMap<String, Seen>,
     /// Who waits for each active job learns of the loss of an executor here.
     lost: BTreeMap<String, watch::Sender<Option<String>>>,
+    /// What executors have done of active jobs, by job, stage and executor.
+    work: BTreeMap<String, BTreeMap<(u32, String), StageWork>>,
 }
 
 /// The query jobs of this scheduler.
@@ -96,6 +98,7 @@ impl QueryJobs {
     fn end(&self, job: &str, standing: Standing) {
         let mut inner = self.inner();
         inner.lost.remove(job);
+        inner.work.remove(job);
         let known = inner.jobs.insert(job.to_owned(), standing);
         if matches!(known, None | Some(Standing::Active { .. })) {
             inner.ended.push_back(job.to_owned());
@@ -116,6 +119,12 @@ impl QueryJobs {
             // Words about tasks, or tasks themselves, went missing with a poll: of which jobs nobody knows.
             inner.report_loss_to_all(&request.executor_id);
         }
+        for work in &request.work {
+            if matches!(inner.jobs.get(&work.query_job), Some(Standing::Active { .. })) {
+                let place = (work.stage, request.executor_id.clone());
+                inner.work.entry(work.query_job.clone()).or_default().insert(place, work.clone());
+            }
+        }
         let mut response = SyncExecutorResponse::default();
         for job in &request.query_jobs {
             match inner.jobs.get(job) {
@@ -129,6 +138,19 @@ impl QueryJobs {
             }
         }
         response
+    }
+
+    /// What all executors together have done of a job, by stage, as they last said.
+    pub(crate) fn work(&self, job: &str) -> BTreeMap<u32, StageWork> {
+        let mut stages: BTreeMap<u32, StageWork> = BTreeMap::new();
+        for ((stage, _), work) in self.inner().work.get(job).into_iter().flatten() {
+            let sum = stages.entry(*stage).or_default();
+            sum.rows_read += work.rows_read;
+            sum.bytes_read += work.bytes_read;
+            sum.rows_written += work.rows_written;
+            sum.bytes_written += work.bytes_written;
+        }
+        stages
     }
 
     /// An executor says that it ends.
@@ -209,7 +231,12 @@ mod tests {
 
     fn word(executor: &str, query_jobs: &[&str], is_draining: bool) -> SyncExecutorRequest {
         let query_jobs = query_jobs.iter().map(|job| (*job).to_owned()).collect();
-        SyncExecutorRequest { executor_id: executor.to_owned(), query_jobs, is_draining, polls_failed: 0 }
+        SyncExecutorRequest {
+            executor_id: executor.to_owned(),
+            query_jobs,
+            is_draining,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -222,6 +249,28 @@ mod tests {
         let answer = jobs.sync(&word("e", &named, false), Instant::now());
         assert_eq!(answer.stop, [read.as_str(), &given_up, "of an earlier life"]);
         assert_eq!(answer.discard, [given_up]);
+    }
+
+    #[test]
+    fn work_of_active_jobs_adds_up_over_executors_and_goes_with_the_job() {
+        let jobs = QueryJobs::default();
+        let job = jobs.start();
+        let said = |executor: &str, stage: u32, rows_read: u64| {
+            let work = StageWork { query_job: job.clone(), stage, rows_read, ..StageWork::default() };
+            let unknown = StageWork { query_job: "unknown".into(), ..work.clone() };
+            let request = SyncExecutorRequest { work: vec![work, unknown], ..word(executor, &[], false) };
+            jobs.sync(&request, Instant::now());
+        };
+        said("e", 1, 5);
+        said("e", 1, 7);
+        said("f", 1, 10);
+        said("f", 2, 1);
+        let rows: Vec<(u32, u64)> =
+            jobs.work(&job).into_iter().map(|(stage, w)| (stage, w.rows_read)).collect();
+        assert_eq!(rows, [(1, 17), (2, 1)]);
+        jobs.give_up(&job);
+        said("f", 2, 1);
+        assert!(jobs.work(&job).is_empty() && jobs.inner().work.is_empty());
     }
 
     #[test]
