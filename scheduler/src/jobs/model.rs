@@ -273,7 +273,7 @@ pub struct ShardPlan {
     #[serde(default)]
     pub rows: u64,
     /// An estimate of what is read: rows of spine and sources.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_unknown")]
     pub rows_to_read: u64,
     /// The same in bytes.
     #[serde(default)]
@@ -281,6 +281,11 @@ pub struct ShardPlan {
     /// What to run; the machine only compares it.
     #[serde(default)]
     pub spec: Value,
+}
+
+/// Records of earlier versions have no such estimate, and are written as they were.
+fn is_unknown(estimate: &u64) -> bool {
+    *estimate == 0
 }
 
 /// How far a shard has come.
