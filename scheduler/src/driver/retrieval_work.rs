@@ -1,6 +1,7 @@
 //! The deeds behind a job's actions: plan it, run a shard, commit, clear away. Each answers with an event.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use backsight_registry::document::RegistryDocument;
 use backsight_registry::store::StoreError;
@@ -202,7 +203,11 @@ pub(crate) async fn run_shard(
         Err(error) => {
             let error = ready.prepared.explain_failure(&shared.options.stores, error).await;
             tracing::warn!(job, shard, attempt, %error, "a shard has failed");
-            Event::ShardFailed { shard, attempt, failure: job_failure(&error) }
+            let mut failure = job_failure(&error);
+            // What one executor had no room for another one may have.
+            failure.is_retryable |=
+                WireFailure::from(&error).is_local && shared.host.jobs.has_room(Instant::now());
+            Event::ShardFailed { shard, attempt, failure }
         }
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn failure(code: &str, is_retryable: bool) -> JobFailure {
         causes: vec!["the root".to_owned()],
         hint: None,
         is_retryable,
+        is_local: false,
     }
 }
 

@@ -9,6 +9,9 @@ use backsight_proto::control::{StageWork, SyncExecutorRequest, SyncExecutorRespo
 use ballista_scheduler::scheduler_server::JobIdGenerator;
 use tokio::sync::watch;
 
+/// An executor whose disk was full gets no tasks for so long, while there are others.
+const FULL_PAUSE: Duration = Duration::from_secs(30);
+
 /// Query jobs that have ended and are remembered; executors ask within seconds.
 const ENDED_KEPT: usize = 10_000;
 
@@ -46,6 +49,8 @@ struct Inner {
     executors: BTreeMap<String, Seen>,
     /// Who waits for each active job learns of the loss of an executor here.
     lost: BTreeMap<String, watch::Sender<Option<String>>>,
+    /// Executors whose disk was full, and when.
+    full: BTreeMap<String, Instant>,
     /// What executors have done of active jobs, by job, stage and executor.
     work: BTreeMap<String, BTreeMap<(u32, String), StageWork>>,
 }
@@ -157,12 +162,25 @@ impl QueryJobs {
     pub(crate) fn stopped(&self, executor: &str) {
         let mut inner = self.inner();
         inner.executors.remove(executor);
+        inner.full.remove(executor);
         inner.report_loss(executor);
     }
 
-    /// Whether an executor has said that it will leave.
-    pub(crate) fn is_draining(&self, executor: &str) -> bool {
-        self.inner().executors.get(executor).is_some_and(|seen| seen.is_draining)
+    /// An executor had no room on its disk.
+    pub(crate) fn disk_was_full(&self, executor: &str, now: Instant) {
+        self.inner().full.insert(executor.to_owned(), now);
+    }
+
+    /// Whether an executor with room on its disk takes tasks, as far as is known.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        self.inner().has_room(now)
+    }
+
+    /// Whether an executor gets no tasks now: it will leave, or its disk was full and another one has room.
+    pub(crate) fn is_passed_over(&self, executor: &str, now: Instant) -> bool {
+        let inner = self.inner();
+        let is_draining = inner.executors.get(executor).is_some_and(|seen| seen.is_draining);
+        is_draining || (inner.is_full(executor, now) && inner.has_room(now))
     }
 
     /// Time in which nobody could be heard does not count as silence.
@@ -180,6 +198,7 @@ impl QueryJobs {
             inner.executors.iter().filter(|(_, seen)| is_silent(seen)).map(|(id, _)| id.clone()).collect();
         for id in &silent {
             inner.executors.remove(id);
+            inner.full.remove(id);
             inner.report_loss(id);
         }
         silent
@@ -197,6 +216,14 @@ impl QueryJobs {
 }
 
 impl Inner {
+    fn is_full(&self, executor: &str, now: Instant) -> bool {
+        self.full.get(executor).is_some_and(|at| now.saturating_duration_since(*at) < FULL_PAUSE)
+    }
+
+    fn has_room(&self, now: Instant) -> bool {
+        self.executors.iter().any(|(id, seen)| !seen.is_draining && !self.is_full(id, now))
+    }
+
     /// Tells every active job.
     fn report_loss_to_all(&self, executor: &str) {
         for watcher in self.lost.values() {
@@ -286,6 +313,23 @@ mod tests {
         assert_eq!(of_hit.borrow().as_deref(), Some("e"));
         assert_eq!(*of_other.borrow(), None);
         assert!(jobs.executors(heard).is_empty());
+    }
+
+    #[test]
+    fn an_executor_without_room_is_passed_over_while_another_has_room() {
+        let jobs = QueryJobs::default();
+        let now = Instant::now();
+        jobs.sync(&word("e", &[], false), now);
+        jobs.disk_was_full("e", now);
+        assert!(!jobs.has_room(now) && !jobs.is_passed_over("e", now), "there is nobody else");
+        jobs.sync(&word("f", &[], false), now);
+        assert!(jobs.has_room(now) && jobs.is_passed_over("e", now) && !jobs.is_passed_over("f", now));
+        jobs.disk_was_full("f", now);
+        assert!(!jobs.has_room(now) && !jobs.is_passed_over("e", now), "all are tried rather than none");
+        let later = now + FULL_PAUSE;
+        assert!(jobs.has_room(later) && !jobs.is_passed_over("e", later));
+        jobs.sync(&word("f", &[], true), later);
+        assert!(jobs.is_passed_over("f", later), "it drains");
     }
 
     #[test]
