@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use backsight_proto::control::{Job, Progress as WireProgress};
+use backsight_proto::control::{Job, Progress as WireProgress, Shard, Stage};
 use backsight_retrieval::{Prepared, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -159,10 +159,25 @@ pub(crate) fn of_job(job: &Job) -> String {
         let name = if all == 1 { "shard" } else { "shards" };
         parts.push(format!("{} of {} {name}", units::count(shards_done(job)), units::count(all)));
     }
+    parts.extend(job.shards.iter().find_map(|shard| of_stages(shard, job.shards.len())));
     if let Some(progress) = job.progress.filter(|progress| progress.rows_to_read > 0) {
         parts.push(of_totals(&progress));
     }
     parts.join("; ")
+}
+
+/// Where a running shard is: `stage 2 of 3, 1 of 8 tasks`; of several shards the first is enough for a line.
+fn of_stages(shard: &Shard, shards: usize) -> Option<String> {
+    let is_open = |stage: &Stage| stage.partitions == 0 || stage.partitions_done < stage.partitions;
+    let at = shard.stages.iter().position(is_open)?;
+    let stage = &shard.stages[at];
+    let which = if shards > 1 { format!("shard {} at ", shard.number) } else { String::new() };
+    let tasks = match stage.partitions {
+        0 => String::new(),
+        1 => ", 0 of 1 task".to_owned(),
+        all => format!(", {} of {all} tasks", stage.partitions_done),
+    };
+    Some(format!("{which}stage {} of {}{tasks}", at + 1, shard.stages.len()))
 }
 
 /// Rows and bytes of their totals.
@@ -251,7 +266,7 @@ fn rate(sofar: Sofar, totals: Totals, elapsed: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use backsight_proto::control::{JobState, Shard, ShardState};
+    use backsight_proto::control::{JobState, ShardState};
 
     use super::*;
 
@@ -294,5 +309,22 @@ mod tests {
         };
         let expected = "running; cancelling; 1 of 2 shards; read 1,000 of 2,000 rows, 1.0 KiB of 4.0 KiB";
         assert_eq!(of_job(&job), expected);
+    }
+
+    #[test]
+    fn the_line_of_a_job_names_the_stage_it_is_at() {
+        let stage =
+            |partitions_done: u32, partitions: u32| Stage { partitions_done, partitions, ..Stage::default() };
+        let shard = Shard {
+            number: 3,
+            state: ShardState::Running as i32,
+            stages: vec![stage(4, 4), stage(1, 8), stage(0, 0)],
+            ..Shard::default()
+        };
+        let job = |shards: Vec<Shard>| Job { state: JobState::Running as i32, shards, ..Job::default() };
+        assert_eq!(of_job(&job(vec![shard.clone()])), "running; 0 of 1 shard; stage 2 of 3, 1 of 8 tasks");
+        let pending = Shard { state: ShardState::Pending as i32, ..Shard::default() };
+        let two = of_job(&job(vec![pending, shard]));
+        assert_eq!(two, "running; 0 of 2 shards; shard 3 at stage 2 of 3, 1 of 8 tasks");
     }
 }

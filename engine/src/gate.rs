@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backsight_retrieval::StagingLog;
+use backsight_retrieval::{Progress, StagingLog};
 use tokio::sync::watch;
 
 /// Why a gate was closed.
@@ -42,11 +42,54 @@ impl Gate {
     }
 }
 
+/// What tasks have read and written so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Rows that scans produced.
+    pub rows_read: u64,
+    /// Bytes that scans fetched.
+    pub bytes_read: u64,
+    /// Rows handed to the encoders of parts.
+    pub rows_written: u64,
+    /// Bytes of finished parts.
+    pub bytes_written: u64,
+}
+
+impl Work {
+    fn of(progress: &Progress) -> Self {
+        Self {
+            rows_read: progress.rows_read(),
+            bytes_read: progress.bytes_read(),
+            rows_written: progress.rows_written(),
+            bytes_written: progress.bytes_written(),
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.rows_read += more.rows_read;
+        self.bytes_read += more.bytes_read;
+        self.rows_written += more.rows_written;
+        self.bytes_written += more.bytes_written;
+    }
+}
+
+/// How a task that has ended leaves its job.
+pub(crate) struct Ended {
+    /// Its stage.
+    pub(crate) stage: usize,
+    /// What it counted into.
+    pub(crate) progress: Arc<Progress>,
+    /// What it leaves when it ended well.
+    pub(crate) staged: Option<StagingLog>,
+}
+
 #[derive(Debug)]
 struct Job {
     gate: watch::Sender<Option<Closed>>,
-    /// Tasks that run now.
-    tasks: usize,
+    /// Tasks that run now: their stages, what they count into.
+    tasks: Vec<(usize, Arc<Progress>)>,
+    /// What tasks that have ended well have done, by stage. What a failed one did is done again.
+    done: BTreeMap<usize, Work>,
     /// What tasks that have ended well staged: others decide whether it is committed.
     staged: Vec<StagingLog>,
 }
@@ -60,24 +103,44 @@ impl RunningJobs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A task of `job` begins.
-    pub(crate) fn begin(&self, job: &str) -> Gate {
+    /// A task of a stage of `job` begins, counting into `progress`.
+    pub(crate) fn begin(&self, job: &str, stage: usize, progress: Arc<Progress>) -> Gate {
         let mut jobs = self.jobs();
         let job = jobs.entry(job.to_owned()).or_insert_with(|| Job {
             gate: watch::Sender::new(None),
-            tasks: 0,
+            tasks: Vec::new(),
+            done: BTreeMap::new(),
             staged: Vec::new(),
         });
-        job.tasks += 1;
+        job.tasks.push((stage, progress));
         Gate(job.gate.subscribe())
     }
 
-    /// A task of `job` has ended; `staged` is what it leaves when it ended well.
-    pub(crate) fn end(&self, job: &str, staged: Option<StagingLog>) {
+    /// A task of `job` has ended.
+    pub(crate) fn end(&self, job: &str, ended: Ended) {
         if let Some(job) = self.jobs().get_mut(job) {
-            job.tasks = job.tasks.saturating_sub(1);
-            job.staged.extend(staged.filter(|log| !log.entries().is_empty()));
+            if let Some(at) = job.tasks.iter().position(|(_, task)| Arc::ptr_eq(task, &ended.progress)) {
+                job.tasks.swap_remove(at);
+            }
+            if let Some(log) = ended.staged {
+                job.done.entry(ended.stage).or_default().add(Work::of(&ended.progress));
+                job.staged.extend(Some(log).filter(|log| !log.entries().is_empty()));
+            }
         }
+    }
+
+    /// What was done so far of each stage of each job that is known here.
+    pub fn work(&self) -> Vec<(String, usize, Work)> {
+        let jobs = self.jobs();
+        let mut all = Vec::new();
+        for (name, job) in jobs.iter() {
+            let mut stages = job.done.clone();
+            for (stage, progress) in &job.tasks {
+                stages.entry(*stage).or_default().add(Work::of(progress));
+            }
+            all.extend(stages.into_iter().map(|(stage, work)| (name.clone(), stage, work)));
+        }
+        all
     }
 
     /// Closes the gate of a job.
@@ -101,13 +164,13 @@ impl RunningJobs {
 
     /// Tasks that run now, over all jobs.
     pub fn tasks(&self) -> usize {
-        self.jobs().values().map(|job| job.tasks).sum()
+        self.jobs().values().map(|job| job.tasks.len()).sum()
     }
 
     /// Forgets a job whose tasks have ended, and returns what they had staged; `None` while one still runs.
     pub fn forget(&self, name: &str) -> Option<Vec<StagingLog>> {
         let mut jobs = self.jobs();
-        if jobs.get(name).is_some_and(|job| job.tasks > 0) {
+        if jobs.get(name).is_some_and(|job| !job.tasks.is_empty()) {
             return None;
         }
         Some(jobs.remove(name).map(|job| job.staged).unwrap_or_default())
@@ -121,21 +184,39 @@ mod tests {
     #[tokio::test]
     async fn a_closed_gate_reaches_tasks_that_run_and_those_that_come() {
         let jobs = RunningJobs::default();
-        let mut early = jobs.begin("a");
+        let mut early = jobs.begin("a", 1, Arc::default());
         jobs.close("a", Closed::Cancelled);
         assert_eq!(early.wait_closed().await, Closed::Cancelled);
-        assert_eq!(jobs.begin("a").closed(), Some(Closed::Cancelled));
-        assert_eq!(jobs.begin("b").closed(), None, "another job goes on");
+        assert_eq!(jobs.begin("a", 1, Arc::default()).closed(), Some(Closed::Cancelled));
+        assert_eq!(jobs.begin("b", 1, Arc::default()).closed(), None, "another job goes on");
     }
 
     #[test]
     fn a_job_is_kept_until_its_tasks_have_ended() {
         let jobs = RunningJobs::default();
-        let _gate = jobs.begin("a");
+        let progress = Arc::default();
+        let _gate = jobs.begin("a", 1, Arc::clone(&progress));
         assert!(jobs.forget("a").is_none());
-        jobs.end("a", Some(StagingLog::default()));
+        jobs.end("a", Ended { stage: 1, progress, staged: Some(StagingLog::default()) });
         assert_eq!(jobs.names(), ["a"]);
         assert!(jobs.forget("a").is_some_and(|staged| staged.is_empty()));
         assert!(jobs.names().is_empty() && jobs.tasks() == 0);
+    }
+
+    #[test]
+    fn work_counts_tasks_that_run_or_ended_well_and_none_that_failed() {
+        let jobs = RunningJobs::default();
+        let tasks: Vec<Arc<Progress>> = (0..3).map(|_| Arc::default()).collect();
+        for (stage, task) in [1, 1, 2].into_iter().zip(&tasks) {
+            jobs.begin("a", stage, Arc::clone(task));
+        }
+        assert_eq!(jobs.tasks(), 3);
+        let end = |at: usize, staged| {
+            jobs.end("a", Ended { stage: 1, progress: Arc::clone(&tasks[at]), staged });
+        };
+        end(0, Some(StagingLog::default()));
+        end(1, None);
+        let stages: Vec<usize> = jobs.work().into_iter().map(|(_, stage, _)| stage).collect();
+        assert_eq!((jobs.tasks(), stages), (1, vec![1, 2]));
     }
 }

@@ -13,7 +13,7 @@ mod task_executor;
 
 pub use codecs::physical_codec;
 pub use embedded::EmbeddedEngine;
-pub use gate::{Closed, Gate, RunningJobs};
+pub use gate::{Closed, Gate, RunningJobs, Work};
 pub use local_cluster::LocalCluster;
 pub use options::EngineOptions;
 pub use session::{

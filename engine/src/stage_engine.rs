@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use async_trait::async_trait;
-use backsight_retrieval::{PartWriteExec, RetrievalError, StagingLog, WireFailure, WriteContext};
+use backsight_retrieval::{PartWriteExec, Progress, RetrievalError, StagingLog, WireFailure, WriteContext};
 use backsight_storage::Stores;
 use ballista_core::JobId;
 use ballista_core::error::BallistaError;
@@ -24,7 +24,7 @@ use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion::prelude::SessionConfig;
 
-use crate::gate::{Gate, RunningJobs};
+use crate::gate::{Ended, Gate, RunningJobs};
 use crate::guard::{GuardExec, closed_error};
 
 /// Creates guarded tasks.
@@ -59,8 +59,14 @@ impl ExecutionEngine for StageEngine {
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         let job = job_id.to_string();
-        let gate = self.jobs.begin(&job);
+        let write = config.get_extension::<WriteContext>();
+        let (log, progress) = match &write {
+            Some(write) => (write.log.clone(), Arc::clone(&write.progress)),
+            None => Default::default(),
+        };
+        let gate = self.jobs.begin(&job, stage_id, Arc::clone(&progress));
         let made = guarded(plan, &gate, &global_output_partition_ids).and_then(|plan| {
+            progress.follow(Arc::clone(&plan));
             self.inner.create_query_stage_exec(
                 job_id,
                 stage_id,
@@ -74,13 +80,13 @@ impl ExecutionEngine for StageEngine {
         let inner = match made {
             Ok(inner) => inner,
             Err(error) => {
-                self.jobs.end(&job, None);
+                self.jobs.end(&job, Ended { stage: stage_id, progress, staged: None });
                 return Err(travelling(&error));
             }
         };
-        let log = config.get_extension::<WriteContext>().map(|write| write.log.clone()).unwrap_or_default();
         let place = Place { job, stage: stage_id, task: task_id };
-        let task = Task { inner, gate, log, place, jobs: self.jobs.clone(), stores: self.stores.clone() };
+        let task =
+            Task { inner, gate, log, progress, place, jobs: self.jobs.clone(), stores: self.stores.clone() };
         Ok(Arc::new(task))
     }
 }
@@ -122,6 +128,7 @@ struct Task {
     inner: Arc<dyn QueryStageExecutor>,
     gate: Gate,
     log: StagingLog,
+    progress: Arc<Progress>,
     place: Place,
     jobs: RunningJobs,
     stores: Stores,
@@ -147,7 +154,10 @@ struct Ending<'a> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.task.jobs.end(&self.task.place.job, self.is_well.then(|| self.task.log.clone()));
+        let task = self.task;
+        let staged = self.is_well.then(|| task.log.clone());
+        let ended = Ended { stage: task.place.stage, progress: Arc::clone(&task.progress), staged };
+        task.jobs.end(&task.place.job, ended);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backsight_engine::{Closed, RunningJobs};
 use backsight_proto::control::control_client::ControlClient;
-use backsight_proto::control::{SyncExecutorRequest, SyncExecutorResponse};
+use backsight_proto::control::{StageWork, SyncExecutorRequest, SyncExecutorResponse};
 use backsight_storage::Stores;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use tokio::task::JoinSet;
@@ -62,6 +62,7 @@ impl Sync {
             query_jobs: self.names(),
             is_draining,
             polls_failed: self.polls_failed.load(Ordering::Relaxed),
+            work: self.work(),
         };
         let mut client = self.client.clone();
         let answer = tokio::time::timeout(CALL_TIMEOUT, client.sync_executor(request)).await;
@@ -89,6 +90,19 @@ impl Sync {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// What tasks here have done so far.
+    fn work(&self) -> Vec<StageWork> {
+        let of = |(query_job, stage, work): (String, usize, backsight_engine::Work)| StageWork {
+            query_job,
+            stage: u32::try_from(stage).unwrap_or(u32::MAX),
+            rows_read: work.rows_read,
+            bytes_read: work.bytes_read,
+            rows_written: work.rows_written,
+            bytes_written: work.bytes_written,
+        };
+        self.jobs.work().into_iter().map(of).collect()
     }
 
     fn stop(&self, answer: &SyncExecutorResponse, beside: &mut JoinSet<()>) {
@@ -122,8 +136,10 @@ impl Sync {
         self.metrics.memory_reserved_bytes.set(shown(self.runtime.memory_pool.reserved() as u64));
         if let Some(limit) = self.disk_limit_bytes.filter(|limit| bytes > *limit) {
             let detail = format!(
-                "executor `{}` holds {bytes} bytes of shuffle and spill files, its `--disk-limit` is {limit}",
-                self.executor_id
+                "executor `{}` holds {} MiB of shuffle and spill files, its `--disk-limit` is {} MiB",
+                self.executor_id,
+                bytes >> 20,
+                limit >> 20
             );
             tracing::warn!(bytes, limit, "the disk limit is reached: all tasks fail");
             self.jobs.close_all(&Closed::DiskFull(detail));

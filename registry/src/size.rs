@@ -35,9 +35,28 @@ fn bytes_of(text: &str) -> Option<u64> {
     u64::try_from(scaled / scale).ok()
 }
 
+/// Bytes in the largest binary unit that keeps a whole digit before the point.
+pub fn show_size(number: u64) -> String {
+    const BINARY: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    let mut unit = 0;
+    while unit + 1 < BINARY.len() && number >> (10 * (unit + 2)) > 0 {
+        unit += 1;
+    }
+    let divisor = 1_u128 << (10 * (unit + 1));
+    let tenths = (u128::from(number) * 10 + divisor / 2) / divisor;
+    // 1023.96 KiB rounds up to the next unit.
+    if tenths >= 10_240 && unit + 1 < BINARY.len() {
+        return format!("1.0 {}", BINARY[unit + 1]);
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, BINARY[unit])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_size;
+    use super::{parse_size, show_size};
 
     #[test]
     fn sizes_are_exact() {
@@ -45,6 +64,20 @@ mod tests {
             [("8GiB", 8 << 30), ("512MB", 512_000_000), ("1.5 gib", 3 << 29), ("1024", 1024), ("10 b", 10)]
         {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_with_a_unit() {
+        let shown = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1800, "1.8 KiB"),
+            (4 << 30, "4.0 GiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+        ];
+        for (bytes, text) in shown {
+            assert_eq!(show_size(bytes), text);
         }
     }
 

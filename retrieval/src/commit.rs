@@ -59,6 +59,9 @@ pub struct OpenRequest<'a> {
     pub resumes: bool,
 }
 
+/// Asks, right before an intent is written, whether it may be: an error stops the commit with nothing durable.
+pub type Fence<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<(), RetrievalError>> + Send + Sync);
+
 /// A claimed output.
 #[derive(Debug)]
 pub struct Attempt {
@@ -349,13 +352,14 @@ impl Attempt {
     /// there, now or when the output is next opened.
     ///
     /// # Errors
-    /// A lost claim, another commit, or storage faults.
+    /// A lost claim, another commit, storage faults, and what `fence` says.
     pub async fn commit(
         &self,
         manifest: Manifest,
         staged: Vec<(String, Staged)>,
         registry: Bytes,
         now: DateTime<Utc>,
+        fence: Option<Fence<'_>>,
     ) -> Result<(), RetrievalError> {
         let output = &self.output;
         // Who has lost the claim leaves nothing beside the winner's dataset; asked again right before the intent.
@@ -363,6 +367,9 @@ impl Attempt {
         output.stores.put(&output.own("registry.pb.next"), registry).await?;
         self.renew(now).await?;
         let intent = Intent { manifest, staged, replaces: self.replaces.clone() };
+        if let Some(fence) = fence {
+            fence().await?;
+        }
         self.write_intent(to_json(&intent)?).await?;
         output.roll_forward(&intent).await?;
         output.clear_staging().await;

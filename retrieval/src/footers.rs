@@ -61,7 +61,7 @@ fn source_groups(view: &ViewInput, columns: &[String]) -> SourceGroups {
     let keys: Vec<Option<&str>> = keys.iter().map(Option::as_deref).collect();
     let groups = groups_of(&view.table, &time, &keys)
         .into_iter()
-        .map(|group| SourceGroup { bytes: group.bytes, time: group.time, keys: group.keys })
+        .map(|group| SourceGroup { rows: group.rows, bytes: group.bytes, time: group.time, keys: group.keys })
         .collect();
     SourceGroups { ttl_nanos: definition.ttl.map(Ttl::nanos), groups }
 }

@@ -37,7 +37,7 @@ mod wire_failure;
 
 pub use backsight_asof::JoinForm;
 pub use codec::RetrievalPhysicalCodec;
-pub use commit::{Attempt, OpenRequest, Opened, Output};
+pub use commit::{Attempt, Fence, OpenRequest, Opened, Output};
 pub use engine::{RetrievalEngine, RunContext};
 pub use error::{FileContradiction, KeyMismatch, RetrievalError};
 pub use explain::{ExplainedKey, ExplainedScan, ExplainedView, Explanation};

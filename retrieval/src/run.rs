@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
-use crate::commit::{Attempt, OpenRequest, Opened, Output};
+use crate::commit::{Attempt, Fence, OpenRequest, Opened, Output};
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
@@ -101,6 +101,7 @@ pub async fn run(
                 registry: &options.registry,
                 started,
                 now: options.now,
+                fence: None,
             };
             commit_dataset(&dataset, options.stores, &attempt, vec![parts], &context.log).await
         }
@@ -125,7 +126,7 @@ pub async fn keep_claim(attempt: &Attempt, now: fn() -> DateTime<Utc>) -> Retrie
 }
 
 /// What a dataset is committed with, besides its parts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct DatasetCommit<'a> {
     /// The retrieval.
     pub prepared: &'a Prepared,
@@ -139,6 +140,14 @@ pub struct DatasetCommit<'a> {
     pub started: DateTime<Utc>,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
+    /// Whether the dataset may be committed, asked as late as it can be.
+    pub fence: Option<Fence<'a>>,
+}
+
+impl std::fmt::Debug for DatasetCommit<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatasetCommit").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
 }
 
 /// Commits the parts of all shards, which have balanced one by one, as one dataset.
@@ -186,7 +195,7 @@ async fn try_commit_dataset(
     let parts = ShardParts { records: parts, tally };
     let manifest = manifest(dataset, &schema, &parts, finished);
     let staged = parts.staged().collect();
-    attempt.commit(manifest.clone(), staged, dataset.registry.1.clone(), finished).await?;
+    attempt.commit(manifest.clone(), staged, dataset.registry.1.clone(), finished, dataset.fence).await?;
     Ok(manifest)
 }
 

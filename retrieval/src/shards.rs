@@ -5,6 +5,7 @@
 //! row groups that its own times and keys can reach. Whether that is cheap depends on how the files are laid out, so
 //! it is estimated from the footers: what all shards read together over what one job reads.
 
+use backsight_registry::size::show_size;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::TimeBounds;
@@ -63,6 +64,9 @@ pub struct PlannedShard {
     pub label: String,
     /// Spine rows.
     pub rows: u64,
+    /// Rows of the row groups that it reads, of spine and sources.
+    #[serde(default)]
+    pub rows_to_read: u64,
     /// Bytes of the row groups that it reads, all columns.
     pub bytes_to_read: u64,
 }
@@ -100,6 +104,7 @@ pub(crate) struct SourceGroups {
 
 #[derive(Debug, Clone)]
 pub(crate) struct SourceGroup {
+    pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) time: Option<TimeBounds>,
     /// For each of the columns that the spine could be cut by; `None` where it is no key of this source.
@@ -145,11 +150,12 @@ impl Reach {
         in_time && self.keys.iter().zip(&group.keys).all(meets)
     }
 
-    fn bytes(&self, sources: &[SourceGroups]) -> u64 {
-        let of = |source: &SourceGroups| -> u64 {
-            source.groups.iter().filter(|group| self.includes(source, group)).map(|group| group.bytes).sum()
-        };
-        sources.iter().map(of).sum()
+    /// Rows and bytes of what is within reach.
+    fn reads(&self, sources: &[SourceGroups]) -> (u64, u64) {
+        let groups = sources
+            .iter()
+            .flat_map(|source| source.groups.iter().filter(move |group| self.includes(source, group)));
+        groups.fold((0, 0), |(rows, bytes), group| (rows + group.rows, bytes + group.bytes))
     }
 }
 
@@ -168,7 +174,7 @@ pub(crate) fn cut(
     limits: &ShardLimits,
 ) -> Cutting {
     let spine_bytes: u64 = spine.iter().map(|group| group.bytes).sum();
-    let whole = spine_bytes + Reach::of(spine, columns.len()).bytes(sources);
+    let whole = spine_bytes + Reach::of(spine, columns.len()).reads(sources).1;
     let one = |reason: String| Cutting {
         shards: vec![planned(0, spine, sources, columns.len(), "the whole spine".to_owned())],
         amplification: 1.0,
@@ -177,7 +183,8 @@ pub(crate) fn cut(
     let wanted = usize::try_from(whole.div_ceil(limits.bytes_target.max(1))).unwrap_or(usize::MAX);
     let wanted = wanted.min(limits.shards_max).min(spine.len());
     if whole <= limits.bytes_target {
-        return one(format!("one shard: it reads {whole} bytes, a shard may read {}", limits.bytes_target));
+        let (whole, target) = (show_size(whole), show_size(limits.bytes_target));
+        return one(format!("one shard: it reads {whole}, a shard may read {target}"));
     }
     if spine.len() < 2 {
         return one("one shard: the spine has one row group".to_owned());
@@ -262,7 +269,8 @@ fn deal(
     runs.iter()
         .enumerate()
         .map(|(number, run)| {
-            let label = format!("{} of {count} by {by}, {} row groups", number + 1, run.len());
+            let label =
+                format!("{} of {count} by {by}, {} row group{}", number + 1, run.len(), plural(run.len()));
             planned(u32::try_from(number).unwrap_or(u32::MAX), run, sources, columns, label)
         })
         .collect()
@@ -285,12 +293,19 @@ fn planned(
             _ => runs.push(GroupRun { file, first: group, end: group + 1 }),
         }
     }
+    let rows = groups.iter().map(|group| group.rows).sum();
+    let (source_rows, source_bytes) = Reach::of(groups, columns).reads(sources);
     PlannedShard {
         spec: ShardSpec { number, groups: runs },
         label,
-        rows: groups.iter().map(|group| group.rows).sum(),
-        bytes_to_read: spine_bytes + Reach::of(groups, columns).bytes(sources),
+        rows,
+        rows_to_read: rows + source_rows,
+        bytes_to_read: spine_bytes + source_bytes,
     }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

@@ -32,6 +32,9 @@ pub struct WireFailure {
     /// Whether the same work done again may succeed.
     #[serde(default)]
     pub is_retryable: bool,
+    /// Whether it lies with the process that met it, so that another one may succeed: its disk is full.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_local: bool,
 }
 
 impl WireFailure {
@@ -43,6 +46,7 @@ impl WireFailure {
             causes: Vec::new(),
             hint,
             is_retryable: code.is_retryable(),
+            is_local: false,
         }
     }
 
@@ -110,7 +114,8 @@ impl From<&RetrievalError> for WireFailure {
             RetrievalError::Storage(inner) => inner.as_ref(),
             _ => error,
         };
-        Self { is_retryable: error.is_retryable(), ..Self::of(own, error.code(), error.hint()) }
+        let is_local = matches!(error, RetrievalError::Disk { .. });
+        Self { is_retryable: error.is_retryable(), is_local, ..Self::of(own, error.code(), error.hint()) }
     }
 }
 
@@ -126,9 +131,17 @@ mod tests {
             causes: vec!["root".into()],
             hint: Some("look".into()),
             is_retryable: true,
+            is_local: true,
         };
         let wrapped = format!("{:?}", format!("IoError({:?}), task 3", failure.to_marker()));
         assert_eq!(WireFailure::find(&wrapped), Some(failure));
+    }
+
+    #[test]
+    fn a_full_disk_is_the_failure_of_one_process() {
+        let full = WireFailure::from(&RetrievalError::Disk { detail: "e".into() });
+        assert!(full.is_local && !full.is_retryable);
+        assert!(!WireFailure::from(&RetrievalError::Memory { detail: "e".into() }).is_local);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct SchedulerOptions {
     pub jobs: JobOptions,
     /// How many jobs run and wait.
     pub admission: AdmissionLimits,
+    /// Previews and explanations at the same time; more of them wait for a while and are then refused.
+    pub previews_max: NonZeroUsize,
     /// Finished jobs that are kept.
     pub finished_jobs_kept: u64,
     /// An executor that was not heard of for so long is lost.

@@ -19,7 +19,7 @@ use crate::error::SchedulerError;
 use crate::jobs::Job;
 use crate::options::SchedulerOptions;
 use crate::query::{Gateway, Host, reap};
-use crate::service::{ControlService, Spool, routes};
+use crate::service::{ControlService, Spool, abort_uploads, routes};
 use crate::store::open;
 
 /// How often old spines are looked for.
@@ -57,11 +57,13 @@ pub async fn serve(
     let (reaper, given_up) = mpsc::unbounded_channel();
     let options = Arc::new(options);
     let shared = Shared::new(Arc::clone(&options), store, host.clone(), reaper, metrics);
+    let (uploads, uploads_given_up) = mpsc::unbounded_channel();
     let spool = Spool {
         stores: options.stores.clone(),
         root: options.spool.clone(),
         bytes_max: options.spine_upload_bytes_max,
         kept: options.spine_kept,
+        given_up: uploads,
     };
     let is_leaving = Arc::new(AtomicBool::new(false));
     let (leave, leaves) = watch::channel(false);
@@ -93,6 +95,10 @@ pub async fn serve(
     parts.spawn(async move {
         reap(for_reaper, given_up).await;
         ("the reaper of queries", "it returned".to_owned())
+    });
+    parts.spawn(async move {
+        abort_uploads(uploads_given_up).await;
+        ("the aborting of uploads", "it returned".to_owned())
     });
     let for_cleaner = shared.clone();
     parts.spawn(async move {

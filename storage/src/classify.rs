@@ -19,7 +19,13 @@ impl StorageError {
     }
 
     /// The failure that an operation of the file system, met at `location`, means to a user.
+    ///
+    /// Writers of the client hand its own errors on inside of those.
     pub fn classify_io(location: &Location, error: &io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<object_store::Error>());
+        if let Some(inner) = inner {
+            return Evidence::gather(inner).judge(location, inner);
+        }
         Evidence { io: Some(IoEvidence::of(error)), ..Evidence::default() }.of_io(location)
     }
 }
@@ -276,6 +282,9 @@ mod tests {
             assert_eq!(error.code(), code, "{error:?}");
             let nested = io::Error::other(generic(io::Error::from_raw_os_error(number)));
             assert_eq!(classify("/x", generic(nested)).code(), code, "deeper down");
+            let written = io::Error::other(generic(io::Error::from_raw_os_error(number)));
+            let place = Location::parse("/x", Path::new("/"), None).unwrap();
+            assert_eq!(StorageError::classify_io(&place, &written).code(), code, "through a writer");
         }
     }
 

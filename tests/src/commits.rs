@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, TimestampSecondArray};
 use backsight_asof::JoinForm;
+use backsight_retrieval::{Claimant, OpenRequest, Opened, Output, RetrievalError, StagingLog};
 use backsight_s3_server::{Fault, Rule, S3Server};
 use backsight_storage::{StorageOptions, Stores};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use crate::world::{ViewSpec, World};
 
@@ -102,6 +105,39 @@ async fn a_cancelled_run_leaves_nothing() {
         assert_eq!(world.listing(output).await, Vec::<String>::new());
     }
     assert!(!local.path("out").exists());
+    assert_eq!(server.pending_uploads(), 0);
+}
+
+/// Who is told right before the intent that the job is another's has written nothing that anybody would finish.
+#[tokio::test]
+async fn a_commit_that_its_fence_refuses_leaves_nothing_durable() {
+    let (_local, _folder, world, output, server) = stores();
+    let engine = world.embedded(JoinForm::SlotFold, 1);
+    let request = world.request(&["view:x"], "s3://out/elsewhere");
+    let manifest = world.run(&engine, &request, "id", false).await.unwrap().manifest;
+    let claimant = Claimant { host: "here".to_owned(), process: 1 };
+    let ask = OpenRequest {
+        request_id: "id",
+        request: &request,
+        overwrite: false,
+        claimant: &claimant,
+        attempt: "a",
+        now: chrono::Utc::now(),
+        is_gone: |_| false,
+        resumes: true,
+    };
+    let place = Output::new(world.stores.clone(), world.location(&output));
+    let Opened::Writing(attempt) = place.open(&ask).await.unwrap() else { panic!("it is free") };
+    let message = "another has it".to_owned();
+    let fence = || -> BoxFuture<'_, Result<(), RetrievalError>> {
+        Box::pin(std::future::ready(Err(RetrievalError::Lost { message: message.clone() })))
+    };
+    let refused = attempt.commit(manifest, vec![], Bytes::new(), ask.now, Some(&fence)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "another has it");
+    assert!(refused.is_retryable() && !attempt.may_be_durable());
+    assert!(!world.listing(&output).await.contains(&"_backsight/intent.json".to_owned()));
+    attempt.abandon(&StagingLog::default()).await.unwrap();
+    assert_eq!(world.listing(&output).await, Vec::<String>::new());
     assert_eq!(server.pending_uploads(), 0);
 }
 

@@ -20,21 +20,7 @@ pub(crate) fn counted(number: u64, singular: &str, plural: &str) -> String {
 
 /// Bytes in the largest binary unit that keeps a whole digit before the point.
 pub(crate) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if number < 1024 {
-        return format!("{number} B");
-    }
-    let mut unit = 0;
-    while unit + 1 < UNITS.len() && number >> (10 * (unit + 2)) > 0 {
-        unit += 1;
-    }
-    let divisor = 1_u128 << (10 * (unit + 1));
-    let tenths = (u128::from(number) * 10 + divisor / 2) / divisor;
-    // 1023.96 KiB rounds up to the next unit.
-    if tenths >= 10_240 && unit + 1 < UNITS.len() {
-        return format!("1.0 {}", UNITS[unit + 1]);
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    backsight_registry::size::show_size(number)
 }
 
 /// A share in per cent with one decimal; only all is 100 and only none is 0.

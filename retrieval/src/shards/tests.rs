@@ -35,7 +35,8 @@ fn source(
     times: impl Fn(i128) -> Option<TimeBounds>,
     keys: impl Fn(i128) -> Vec<Option<KeyRange>>,
 ) -> SourceGroups {
-    let group = |at: usize| SourceGroup { bytes: 1000, time: times(at as i128), keys: keys(at as i128) };
+    let group =
+        |at: usize| SourceGroup { rows: 20, bytes: 1000, time: times(at as i128), keys: keys(at as i128) };
     SourceGroups { ttl_nanos, groups: (0..count).map(group).collect() }
 }
 
@@ -149,7 +150,7 @@ fn little_work_is_not_cut() {
         &spine(8, day, tenth),
         &[source(Some(10), 1, day, tenth)],
         &LIMITS,
-        "one shard: it reads 1800 bytes, a shard may read 2500
+        "one shard: it reads 1.8 KiB, a shard may read 2.4 KiB
          80 rows 1800 bytes [0:0-4 1:0-4]",
     );
 }
@@ -172,6 +173,6 @@ fn a_spine_without_row_groups_is_one_empty_shard() {
         &[],
         &[source(None, 2, day, tenth)],
         &LIMITS,
-        "one shard: it reads 2000 bytes, a shard may read 2500\n0 rows 2000 bytes []",
+        "one shard: it reads 2.0 KiB, a shard may read 2.4 KiB\n0 rows 2000 bytes []",
     );
 }

@@ -121,7 +121,7 @@ async fn start(
     first: Event,
 ) -> Result<(), JobStoreError> {
     let now = now_ms();
-    let until = now + i64::try_from(shared.options.lease.as_millis()).unwrap_or(i64::MAX);
+    let until = shared.lease_until_ms(now);
     let Some(lease) = shared.store.lease(id, &shared.options.scheduler_id, now, until).await? else {
         return Ok(());
     };

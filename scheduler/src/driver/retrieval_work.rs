@@ -1,6 +1,7 @@
 //! The deeds behind a job's actions: plan it, run a shard, commit, clear away. Each answers with an event.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use backsight_registry::document::RegistryDocument;
 use backsight_registry::store::StoreError;
@@ -11,11 +12,12 @@ use backsight_retrieval::{
 };
 use backsight_storage::Location;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::shared::{Shared, bug, job_failure, now};
+use super::shared::{Shared, bug, job_failure, now, now_ms};
 use crate::jobs::{Event, Job, JobFailure, ShardPlan, ShardState};
 
 /// What a planned job works with.
@@ -103,6 +105,7 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
         shards.push(ShardPlan {
             label: shard.label,
             rows: shard.rows,
+            rows_to_read: shard.rows_to_read,
             bytes_to_read: shard.bytes_to_read,
             spec: to_json(&spec)?,
         });
@@ -200,7 +203,11 @@ pub(crate) async fn run_shard(
         Err(error) => {
             let error = ready.prepared.explain_failure(&shared.options.stores, error).await;
             tracing::warn!(job, shard, attempt, %error, "a shard has failed");
-            Event::ShardFailed { shard, attempt, failure: job_failure(&error) }
+            let mut failure = job_failure(&error);
+            // What one executor had no room for another one may have.
+            failure.is_retryable |=
+                WireFailure::from(&error).is_local && shared.host.jobs.has_room(Instant::now());
+            Event::ShardFailed { shard, attempt, failure }
         }
     }
 }
@@ -237,8 +244,21 @@ async fn try_run_shard(
     }
 }
 
-/// Commits the results of all shards.
-pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) -> Event {
+/// Whether the job is still ours, asked of the store; the lease is longer then.
+async fn still_ours(shared: &Shared, job: &str, token: i64) -> Result<(), RetrievalError> {
+    let now = now_ms();
+    let unreachable = |detail: String| RetrievalError::Lost { message: detail };
+    match shared.store.renew(job, token, now, shared.lease_until_ms(now)).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(unreachable("another scheduler has the job; nothing was committed".to_owned())),
+        Err(error) => {
+            Err(unreachable(format!("the store of jobs could not be asked before the commit: {error}")))
+        }
+    }
+}
+
+/// Commits the results of all shards; `token` is the lease's.
+pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32, token: i64) -> Event {
     let failed =
         |failure: JobFailure, is_durable| Event::CommitFailed { attempt: number, failure, is_durable };
     let is_same = job.shards.iter().map(|shard| &shard.plan).eq(ready.shards.iter());
@@ -249,6 +269,8 @@ pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) 
         Ok(parts) => parts,
         Err(error) => return failed(job_failure(&error), false),
     };
+    let fence =
+        || -> BoxFuture<'_, Result<(), RetrievalError>> { Box::pin(still_ours(&shared, &job.id.0, token)) };
     let dataset = DatasetCommit {
         prepared: &ready.prepared,
         engine: "ballista",
@@ -256,6 +278,7 @@ pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32) 
         registry: &ready.registry,
         started: job.started_at_ms.and_then(chrono::DateTime::from_timestamp_millis).unwrap_or(ready.started),
         now,
+        fence: Some(&fence),
     };
     let log = StagingLog::default();
     let stores = &shared.options.stores;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use backsight_proto::ErrorCode;
 use backsight_retrieval::{Claimant, RetrievalError};
 use chrono::{DateTime, Utc};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::metrics::Metrics;
 use crate::jobs::{Job, JobError, JobFailure};
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// Wakes the dispatcher: a job came, ended or is to be cancelled.
     pub(crate) changed: Arc<Notify>,
     pub(crate) metrics: Metrics,
+    /// Places of previews and explanations.
+    pub(crate) previews: Arc<Semaphore>,
     live: Arc<Mutex<Live>>,
     started: Instant,
 }
@@ -55,7 +57,8 @@ impl Shared {
         metrics: Metrics,
     ) -> Self {
         let (changed, live) = (Arc::default(), Arc::default());
-        Self { options, store, host, reaper, changed, metrics, live, started: Instant::now() }
+        let previews = Arc::new(Semaphore::new(options.previews_max.get()));
+        Self { options, store, host, reaper, changed, metrics, previews, live, started: Instant::now() }
     }
 
     /// An engine for one plan, as wide as the cluster is now.
@@ -76,6 +79,11 @@ impl Shared {
             tokio::time::sleep(EXECUTORS_LOOK).await;
         }
         self.engine().await
+    }
+
+    /// When a lease that is taken or renewed now runs out.
+    pub(crate) fn lease_until_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(i64::try_from(self.options.lease.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// Who claims outputs.

@@ -178,7 +178,8 @@ impl Worker {
             // A commit whose intent may be written is finished by opening the output, never begun anew.
             Action::Commit { attempt } => match self.ready.clone().filter(|_| !self.job.is_commit_durable) {
                 Some(ready) => {
-                    let work = commit(self.shared.clone(), ready, self.job.clone(), attempt);
+                    let work =
+                        commit(self.shared.clone(), ready, self.job.clone(), attempt, self.lease.token);
                     self.deeds.spawn(async move { Deed::Event(work.await) });
                 }
                 None => self.recommit(attempt),
@@ -209,7 +210,7 @@ impl Worker {
 
     /// A commit that a former scheduler had begun: opening the output finishes it, or makes the job ready for it.
     fn recommit(&mut self, attempt: u32) {
-        let (shared, job) = (self.shared.clone(), self.job.clone());
+        let (shared, job, token) = (self.shared.clone(), self.job.clone(), self.lease.token);
         self.deeds.spawn(async move {
             match plan(shared.clone(), job.clone(), job.plan_attempts).await {
                 Planning::Ready(ready, Event::Planned { shards, .. }) => {
@@ -222,7 +223,7 @@ impl Worker {
                         // What was planned now must never meet the parts of what was planned then.
                         return Deed::Event(Event::CommitFailed { attempt, failure, is_durable: false });
                     }
-                    let event = commit(shared, ready.as_ref().clone(), job, attempt).await;
+                    let event = commit(shared, ready.as_ref().clone(), job, attempt, token).await;
                     Deed::Planned(ready, event)
                 }
                 Planning::Event(Event::AlreadyCommitted { result, .. }) => {
@@ -289,16 +290,16 @@ impl Worker {
         }
     }
 
-    async fn renew(&self) -> bool {
-        let options = &self.shared.options;
-        let until = now_ms() + i64::try_from(options.lease.as_millis()).unwrap_or(i64::MAX);
-        match self.shared.store.renew(&self.job.id.0, self.lease.token, now_ms(), until).await {
-            Ok(is_ours) => is_ours,
-            Err(error) => {
-                tracing::warn!(job = %self.job.id, %error, "the lease could not be renewed, it is tried again");
-                true
-            }
+    /// Renews the lease; says whether the job is ours.
+    async fn renew(&mut self) -> bool {
+        let until = self.shared.lease_until_ms(now_ms());
+        let answer = self.shared.store.renew(&self.job.id.0, self.lease.token, now_ms(), until).await;
+        if let Err(error) = &answer {
+            tracing::warn!(job = %self.job.id, %error, "the lease could not be renewed");
         }
+        let (is_ours, until) = after_renewal(answer.ok(), until, self.lease.until_ms, now_ms());
+        self.lease.until_ms = until;
+        is_ours
     }
 
     async fn look_for_cancel(&self) -> Option<Event> {
@@ -322,5 +323,28 @@ impl Worker {
                 None => std::future::pending().await,
             }
         }
+    }
+}
+
+/// Whether the job is ours after a renewal, and until when. A store that did not answer (`None`) has not said that it is:
+/// that holds until the term that it last granted ends, and no longer.
+fn after_renewal(answer: Option<bool>, asked_ms: i64, granted_ms: i64, now_ms: i64) -> (bool, i64) {
+    match answer {
+        Some(true) => (true, asked_ms.max(granted_ms)),
+        Some(false) => (false, granted_ms),
+        None => (now_ms < granted_ms, granted_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_renewal;
+
+    #[test]
+    fn a_store_that_does_not_answer_does_not_extend_a_lease() {
+        assert_eq!(after_renewal(Some(true), 200, 100, 50), (true, 200));
+        assert_eq!(after_renewal(Some(false), 200, 100, 50), (false, 100));
+        assert_eq!(after_renewal(None, 200, 100, 99), (true, 100), "it is tried again");
+        assert_eq!(after_renewal(None, 200, 100, 100), (false, 100));
     }
 }

@@ -100,6 +100,7 @@ impl Step<'_> {
             causes: Vec::new(),
             hint: Some("look into why schedulers end, then submit the same request again".to_owned()),
             is_retryable: true,
+            is_local: false,
         })
     }
 }

@@ -272,12 +272,20 @@ pub struct ShardPlan {
     /// Spine rows, each of which becomes one row of the dataset.
     #[serde(default)]
     pub rows: u64,
-    /// An estimate of what is read.
+    /// An estimate of what is read: rows of spine and sources.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub rows_to_read: u64,
+    /// The same in bytes.
     #[serde(default)]
     pub bytes_to_read: u64,
     /// What to run; the machine only compares it.
     #[serde(default)]
     pub spec: Value,
+}
+
+/// Records of earlier versions have no such estimate, and are written as they were.
+fn is_unknown(estimate: &u64) -> bool {
+    *estimate == 0
 }
 
 /// How far a shard has come.

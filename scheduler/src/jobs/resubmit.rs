@@ -78,7 +78,13 @@ mod tests {
     fn ended(state: JobState) -> Job {
         let shard = |number, attempts| Shard {
             number,
-            plan: ShardPlan { label: "a".to_owned(), rows: 1, bytes_to_read: 1, spec: json!(1) },
+            plan: ShardPlan {
+                label: "a".to_owned(),
+                rows: 1,
+                rows_to_read: 1,
+                bytes_to_read: 1,
+                spec: json!(1),
+            },
             state: ShardState::Pending { not_before_ms: 0 },
             attempts,
             failures: 2,

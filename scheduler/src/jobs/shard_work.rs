@@ -13,14 +13,16 @@ impl Step<'_> {
         let count = plans.len();
         if is_same_plan(self.job, &registry_version, &plans) {
             let done = self.job.shards_done();
-            self.note(&format!("planned as before, {done} of {count} shards are done"));
+            let are = if count == 1 { "shard is" } else { "shards are" };
+            self.note(&format!("planned as before, {done} of {count} {are} done"));
         } else {
             if !self.job.shards.is_empty() {
                 self.note("registry or sources are not as they were planned with: all shards start over");
             }
             forget_shards(self.job);
             self.job.shards = new_shards(plans, self.job.shard_attempts_before, self.now_ms);
-            self.note(&format!("planned, {count} shards"));
+            let name = if count == 1 { "shard" } else { "shards" };
+            self.note(&format!("planned, {count} {name}"));
         }
         self.job.registry_version = Some(registry_version);
         self.job.state = JobState::Running;

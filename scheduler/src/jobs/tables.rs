@@ -38,11 +38,18 @@ pub(super) fn failure(code: &str, is_retryable: bool) -> JobFailure {
         causes: vec!["the root".to_owned()],
         hint: None,
         is_retryable,
+        is_local: false,
     }
 }
 
 fn plan(label: &str) -> ShardPlan {
-    ShardPlan { label: label.to_owned(), rows: 1, bytes_to_read: 1, spec: json!({"label": label}) }
+    ShardPlan {
+        label: label.to_owned(),
+        rows: 1,
+        rows_to_read: 1,
+        bytes_to_read: 1,
+        spec: json!({"label": label}),
+    }
 }
 
 /// `#2/1`: attempt 2 after 1 failure; what is 0 is left out.

@@ -1,15 +1,17 @@
 //! What of the query engine's scheduler is open to the network: what executors call. Plans come from inside only.
 
 use std::pin::Pin;
+use std::time::Instant;
 
+use backsight_retrieval::WireFailure;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{
     CancelJobParams, CancelJobResult, CleanJobDataParams, CleanJobDataResult, CreateUpdateSessionParams,
     CreateUpdateSessionResult, ExecuteQueryParams, ExecuteQueryResult, ExecutorStoppedParams,
     ExecutorStoppedResult, GetJobMetricsParams, GetJobMetricsResult, GetJobStatusParams, GetJobStatusResult,
     HeartBeatParams, HeartBeatResult, PollWorkParams, PollWorkResult, RegisterExecutorParams,
-    RegisterExecutorResult, RemoveSessionParams, RemoveSessionResult, UpdateTaskStatusParams,
-    UpdateTaskStatusResult,
+    RegisterExecutorResult, RemoveSessionParams, RemoveSessionResult, TaskStatus, UpdateTaskStatusParams,
+    UpdateTaskStatusResult, task_status,
 };
 use futures::Stream;
 use tonic::{Request, Response, Status};
@@ -21,6 +23,12 @@ use super::query_jobs::QueryJobs;
 pub(crate) struct Gateway {
     pub(crate) server: Server,
     pub(crate) jobs: QueryJobs,
+}
+
+/// Whether a task failed because its executor has no room.
+fn is_of_full_disk(word: &TaskStatus) -> bool {
+    let Some(task_status::Status::Failed(failed)) = &word.status else { return false };
+    WireFailure::find(&failed.error).is_some_and(|failure| failure.is_local)
 }
 
 fn closed<T>() -> Result<Response<T>, Status> {
@@ -38,7 +46,15 @@ impl SchedulerGrpc for Gateway {
         mut request: Request<PollWorkParams>,
     ) -> Result<Response<PollWorkResult>, Status> {
         let executor = request.get_ref().metadata.as_ref().map(|metadata| metadata.id.clone());
-        if executor.as_ref().is_some_and(|executor| self.jobs.is_draining(executor)) {
+        if let Some(executor) = &executor {
+            for word in &request.get_ref().task_status {
+                if is_of_full_disk(word) {
+                    tracing::warn!(executor, job = word.job_id, "the disk of an executor is full");
+                    self.jobs.disk_was_full(executor, Instant::now());
+                }
+            }
+        }
+        if executor.as_ref().is_some_and(|executor| self.jobs.is_passed_over(executor, Instant::now())) {
             // It reports, but gets nothing more.
             request.get_mut().num_free_vcores = 0;
         }

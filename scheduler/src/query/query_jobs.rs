@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use backsight_proto::control::{SyncExecutorRequest, SyncExecutorResponse};
+use backsight_proto::control::{StageWork, SyncExecutorRequest, SyncExecutorResponse};
 use ballista_scheduler::scheduler_server::JobIdGenerator;
 use tokio::sync::watch;
+
+/// An executor whose disk was full gets no tasks for so long, while there are others.
+const FULL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Query jobs that have ended and are remembered; executors ask within seconds.
 const ENDED_KEPT: usize = 10_000;
@@ -46,6 +49,10 @@ struct Inner {
     executors: BTreeMap<String, Seen>,
     /// Who waits for each active job learns of the loss of an executor here.
     lost: BTreeMap<String, watch::Sender<Option<String>>>,
+    /// Executors whose disk was full, and when.
+    full: BTreeMap<String, Instant>,
+    /// What executors have done of active jobs, by job, stage and executor.
+    work: BTreeMap<String, BTreeMap<(u32, String), StageWork>>,
 }
 
 /// The query jobs of this scheduler.
@@ -96,6 +103,7 @@ impl QueryJobs {
     fn end(&self, job: &str, standing: Standing) {
         let mut inner = self.inner();
         inner.lost.remove(job);
+        inner.work.remove(job);
         let known = inner.jobs.insert(job.to_owned(), standing);
         if matches!(known, None | Some(Standing::Active { .. })) {
             inner.ended.push_back(job.to_owned());
@@ -116,6 +124,12 @@ impl QueryJobs {
             // Words about tasks, or tasks themselves, went missing with a poll: of which jobs nobody knows.
             inner.report_loss_to_all(&request.executor_id);
         }
+        for work in &request.work {
+            if matches!(inner.jobs.get(&work.query_job), Some(Standing::Active { .. })) {
+                let place = (work.stage, request.executor_id.clone());
+                inner.work.entry(work.query_job.clone()).or_default().insert(place, work.clone());
+            }
+        }
         let mut response = SyncExecutorResponse::default();
         for job in &request.query_jobs {
             match inner.jobs.get(job) {
@@ -131,16 +145,42 @@ impl QueryJobs {
         response
     }
 
+    /// What all executors together have done of a job, by stage, as they last said.
+    pub(crate) fn work(&self, job: &str) -> BTreeMap<u32, StageWork> {
+        let mut stages: BTreeMap<u32, StageWork> = BTreeMap::new();
+        for ((stage, _), work) in self.inner().work.get(job).into_iter().flatten() {
+            let sum = stages.entry(*stage).or_default();
+            sum.rows_read += work.rows_read;
+            sum.bytes_read += work.bytes_read;
+            sum.rows_written += work.rows_written;
+            sum.bytes_written += work.bytes_written;
+        }
+        stages
+    }
+
     /// An executor says that it ends.
     pub(crate) fn stopped(&self, executor: &str) {
         let mut inner = self.inner();
         inner.executors.remove(executor);
+        inner.full.remove(executor);
         inner.report_loss(executor);
     }
 
-    /// Whether an executor has said that it will leave.
-    pub(crate) fn is_draining(&self, executor: &str) -> bool {
-        self.inner().executors.get(executor).is_some_and(|seen| seen.is_draining)
+    /// An executor had no room on its disk.
+    pub(crate) fn disk_was_full(&self, executor: &str, now: Instant) {
+        self.inner().full.insert(executor.to_owned(), now);
+    }
+
+    /// Whether an executor with room on its disk takes tasks, as far as is known.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        self.inner().has_room(now)
+    }
+
+    /// Whether an executor gets no tasks now: it will leave, or its disk was full and another one has room.
+    pub(crate) fn is_passed_over(&self, executor: &str, now: Instant) -> bool {
+        let inner = self.inner();
+        let is_draining = inner.executors.get(executor).is_some_and(|seen| seen.is_draining);
+        is_draining || (inner.is_full(executor, now) && inner.has_room(now))
     }
 
     /// Time in which nobody could be heard does not count as silence.
@@ -158,6 +198,7 @@ impl QueryJobs {
             inner.executors.iter().filter(|(_, seen)| is_silent(seen)).map(|(id, _)| id.clone()).collect();
         for id in &silent {
             inner.executors.remove(id);
+            inner.full.remove(id);
             inner.report_loss(id);
         }
         silent
@@ -175,6 +216,14 @@ impl QueryJobs {
 }
 
 impl Inner {
+    fn is_full(&self, executor: &str, now: Instant) -> bool {
+        self.full.get(executor).is_some_and(|at| now.saturating_duration_since(*at) < FULL_PAUSE)
+    }
+
+    fn has_room(&self, now: Instant) -> bool {
+        self.executors.iter().any(|(id, seen)| !seen.is_draining && !self.is_full(id, now))
+    }
+
     /// Tells every active job.
     fn report_loss_to_all(&self, executor: &str) {
         for watcher in self.lost.values() {
@@ -209,7 +258,12 @@ mod tests {
 
     fn word(executor: &str, query_jobs: &[&str], is_draining: bool) -> SyncExecutorRequest {
         let query_jobs = query_jobs.iter().map(|job| (*job).to_owned()).collect();
-        SyncExecutorRequest { executor_id: executor.to_owned(), query_jobs, is_draining, polls_failed: 0 }
+        SyncExecutorRequest {
+            executor_id: executor.to_owned(),
+            query_jobs,
+            is_draining,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -225,6 +279,28 @@ mod tests {
     }
 
     #[test]
+    fn work_of_active_jobs_adds_up_over_executors_and_goes_with_the_job() {
+        let jobs = QueryJobs::default();
+        let job = jobs.start();
+        let said = |executor: &str, stage: u32, rows_read: u64| {
+            let work = StageWork { query_job: job.clone(), stage, rows_read, ..StageWork::default() };
+            let unknown = StageWork { query_job: "unknown".into(), ..work.clone() };
+            let request = SyncExecutorRequest { work: vec![work, unknown], ..word(executor, &[], false) };
+            jobs.sync(&request, Instant::now());
+        };
+        said("e", 1, 5);
+        said("e", 1, 7);
+        said("f", 1, 10);
+        said("f", 2, 1);
+        let rows: Vec<(u32, u64)> =
+            jobs.work(&job).into_iter().map(|(stage, w)| (stage, w.rows_read)).collect();
+        assert_eq!(rows, [(1, 17), (2, 1)]);
+        jobs.give_up(&job);
+        said("f", 2, 1);
+        assert!(jobs.work(&job).is_empty() && jobs.inner().work.is_empty());
+    }
+
+    #[test]
     fn the_loss_of_an_executor_reaches_the_jobs_of_which_it_got_tasks() {
         let jobs = QueryJobs::default();
         let (hit, other) = (jobs.start(), jobs.start());
@@ -237,6 +313,23 @@ mod tests {
         assert_eq!(of_hit.borrow().as_deref(), Some("e"));
         assert_eq!(*of_other.borrow(), None);
         assert!(jobs.executors(heard).is_empty());
+    }
+
+    #[test]
+    fn an_executor_without_room_is_passed_over_while_another_has_room() {
+        let jobs = QueryJobs::default();
+        let now = Instant::now();
+        jobs.sync(&word("e", &[], false), now);
+        jobs.disk_was_full("e", now);
+        assert!(!jobs.has_room(now) && !jobs.is_passed_over("e", now), "there is nobody else");
+        jobs.sync(&word("f", &[], false), now);
+        assert!(jobs.has_room(now) && jobs.is_passed_over("e", now) && !jobs.is_passed_over("f", now));
+        jobs.disk_was_full("f", now);
+        assert!(!jobs.has_room(now) && !jobs.is_passed_over("e", now), "all are tried rather than none");
+        let later = now + FULL_PAUSE;
+        assert!(jobs.has_room(later) && !jobs.is_passed_over("e", later));
+        jobs.sync(&word("f", &[], true), later);
+        assert!(jobs.is_passed_over("f", later), "it drains");
     }
 
     #[test]

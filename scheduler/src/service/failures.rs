@@ -13,12 +13,13 @@ use crate::store::JobStoreError;
 /// A failure's message as plain values.
 pub(crate) fn wire_failure(failure: Failure) -> WireFailure {
     let Failure { code, message, causes, hint, is_retryable } = failure;
-    WireFailure { code, message, causes, hint: Some(hint).filter(|hint| !hint.is_empty()), is_retryable }
+    let hint = Some(hint).filter(|hint| !hint.is_empty());
+    WireFailure { code, message, causes, hint, is_retryable, is_local: false }
 }
 
 /// A failure as it travels.
 pub(crate) fn message(failure: WireFailure) -> Failure {
-    let WireFailure { code, message, causes, hint, is_retryable } = failure;
+    let WireFailure { code, message, causes, hint, is_retryable, is_local: _ } = failure;
     Failure { code, message, causes, hint: hint.unwrap_or_default(), is_retryable }
 }
 

@@ -1,6 +1,8 @@
 //! A stored job as clients see it, with how far it is now.
 
-use backsight_proto::control::{self, Progress, Stage};
+use std::collections::BTreeMap;
+
+use backsight_proto::control::{self, Progress, Stage, StageWork};
 use backsight_retrieval::ShardParts;
 
 use super::failures::message as failure_message;
@@ -17,12 +19,14 @@ pub(crate) async fn message(
     queue_position: u32,
 ) -> control::Job {
     let mut shards = Vec::with_capacity(job.shards.len());
+    let mut running = Vec::with_capacity(job.shards.len());
     for shard in &job.shards {
-        let running = match (&shard.state, shared.live(&job.id.0, shard.number)) {
+        let (stages, work) = match (&shard.state, shared.live(&job.id.0, shard.number)) {
             (ShardState::Running { .. }, Some(query_job)) => stages(&shared.host, &query_job).await,
-            _ => Vec::new(),
+            _ => Default::default(),
         };
-        shards.push(shard_message(shard, running));
+        shards.push(shard_message(shard, stages));
+        running.push(work);
     }
     control::Job {
         id: job.id.0.clone(),
@@ -37,7 +41,7 @@ pub(crate) async fn message(
         registry_version: job.registry_version.clone().unwrap_or_default(),
         queue_position,
         is_cancel_requested: job.is_cancel_requested || stored.is_cancel_requested,
-        progress: Some(progress(job, &shards)),
+        progress: Some(progress(job, &running)),
         shards,
         failure: job.failure.clone().map(failure_message),
         manifest_json: job.result.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -88,31 +92,80 @@ fn shard_message(shard: &Shard, stages: Vec<Stage>) -> control::Shard {
     }
 }
 
-/// What is done is known exactly for whole shards; a running one counts by what its finished tasks read, and by its
-/// finished partitions for what it wrote.
-fn progress(job: &Job, shards: &[control::Shard]) -> Progress {
+/// What is done is known exactly for whole shards; of a running one counts what its executors last said.
+fn progress(job: &Job, running: &[BTreeMap<u32, StageWork>]) -> Progress {
     let mut progress = Progress::default();
-    for (shard, shown) in job.shards.iter().zip(shards) {
-        progress.rows_to_write += shard.plan.rows;
-        progress.bytes_to_read += shard.plan.bytes_to_read;
+    for (shard, work) in job.shards.iter().zip(running) {
+        let plan = &shard.plan;
+        progress.rows_to_read += plan.rows_to_read;
+        progress.rows_to_write += plan.rows;
+        progress.bytes_to_read += plan.bytes_to_read;
         match &shard.state {
             ShardState::Done { result, .. } => {
                 let parts: ShardParts = serde_json::from_value(result.clone()).unwrap_or_default();
                 progress.rows_written += parts.rows();
                 progress.bytes_written += parts.bytes();
-                progress.bytes_read += shard.plan.bytes_to_read;
+                progress.rows_read += plan.rows_to_read;
+                progress.bytes_read += plan.bytes_to_read;
             }
             ShardState::Running { .. } => {
-                progress.rows_read += shown.stages.iter().map(|stage| stage.rows).sum::<u64>();
-                let read: u64 = shown.stages.iter().map(|stage| stage.bytes).sum();
-                progress.bytes_read += read.min(shard.plan.bytes_to_read);
-                if let Some(last) = shown.stages.last().filter(|stage| stage.partitions > 0) {
-                    let done = u64::from(last.partitions_done);
-                    progress.rows_written += shard.plan.rows * done / u64::from(last.partitions);
-                }
+                let sum = |of: fn(&StageWork) -> u64| work.values().map(of).sum::<u64>();
+                progress.rows_read += sum(|work| work.rows_read).min(plan.rows_to_read);
+                progress.bytes_read += sum(|work| work.bytes_read).min(plan.bytes_to_read);
+                progress.rows_written += sum(|work| work.rows_written).min(plan.rows);
+                progress.bytes_written += sum(|work| work.bytes_written);
             }
             ShardState::Pending { .. } => {}
         }
     }
     progress
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jobs::{JobId, ShardPlan, Submission};
+
+    #[test]
+    fn progress_is_what_executors_say_of_running_shards_and_all_of_those_done() {
+        let submission = Submission {
+            id: JobId("j".into()),
+            project: "p".into(),
+            request: json!({}),
+            output: None,
+            overwrite: false,
+            priority: 0,
+            submitted_by: String::new(),
+        };
+        let mut job = Job::new(submission, 0);
+        let plan =
+            ShardPlan { label: "a".into(), rows: 10, rows_to_read: 100, bytes_to_read: 1000, spec: json!(1) };
+        let shard = |number: u32, state: ShardState| Shard {
+            number,
+            plan: plan.clone(),
+            state,
+            attempts: 1,
+            failures: 0,
+            last_failure: None,
+        };
+        job.shards = vec![
+            shard(0, ShardState::Done { attempt: 1, result: json!({"records": [], "tally": {}}) }),
+            shard(1, ShardState::Running { attempt: 1 }),
+            shard(2, ShardState::Pending { not_before_ms: 0 }),
+        ];
+        let stage = |rows_read, rows_written| StageWork {
+            rows_read,
+            bytes_read: 30,
+            rows_written,
+            ..StageWork::default()
+        };
+        let running =
+            [BTreeMap::new(), BTreeMap::from([(1, stage(40, 0)), (2, stage(70, 4))]), BTreeMap::new()];
+        let shown = progress(&job, &running);
+        assert_eq!((shown.rows_read, shown.rows_to_read), (200, 300), "never more than there is");
+        assert_eq!((shown.bytes_read, shown.bytes_to_read), (1060, 3000));
+        assert_eq!((shown.rows_written, shown.rows_to_write), (4, 30));
+    }
 }

@@ -11,4 +11,4 @@ mod submissions;
 pub(crate) use control::ControlService;
 pub(crate) use failures::{message as failure_message, wire_failure};
 pub(crate) use http::routes;
-pub(crate) use spines::Spool;
+pub(crate) use spines::{Spool, abort_uploads};

@@ -1,5 +1,7 @@
 //! What is answered at once and kept nowhere: how a retrieval would be done, and its first rows.
 
+use std::time::Duration;
+
 use arrow::ipc::writer::StreamWriter;
 use backsight_proto::ErrorCode;
 use backsight_proto::control::{
@@ -7,6 +9,7 @@ use backsight_proto::control::{
 };
 use backsight_retrieval::{Explanation, RetrievalEngine, RunContext, plan_shard, preview as run_preview};
 use datafusion::physical_plan::displayable;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 
 use super::failures::{of_retrieval, refuse};
@@ -15,6 +18,20 @@ use crate::driver::{Shared, prepare_request};
 
 /// Rows that a preview shows at most.
 const ROWS_MAX: u64 = 10_000;
+/// How long one waits for a place.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A place among those that are worked on at the same time; they do not queue as jobs do, and each holds memory here.
+async fn place(places: &Semaphore, patience: Duration) -> Result<SemaphorePermit<'_>, Status> {
+    match tokio::time::timeout(patience, places.acquire()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => {
+            let message = "this scheduler is busy with as many previews and explanations as it may have";
+            let hint = "ask again later, or start it with a greater `--previews-max`";
+            Err(refuse(ErrorCode::Limit, message, Some(hint.into())))
+        }
+    }
+}
 
 /// How a retrieval would be done.
 pub(crate) async fn explain(
@@ -22,6 +39,7 @@ pub(crate) async fn explain(
     submitted: &SubmitRequest,
 ) -> Result<ExplanationMessage, Status> {
     let request = request_of(submitted)?;
+    let _place = place(&shared.previews, PLACE_TIMEOUT).await?;
     let (prepared, _) = prepare_request(shared, &request, None).await.map_err(|e| of_retrieval(&e))?;
     let cutting = prepared.cut(&shared.options.shards);
     let engine = shared.engine().await;
@@ -43,6 +61,7 @@ pub(crate) async fn preview(shared: &Shared, asked: &PreviewRequest) -> Result<P
         return Err(refuse(ErrorCode::Usage, "a preview needs a request", None));
     };
     let request = request_of(submitted)?;
+    let _place = place(&shared.previews, PLACE_TIMEOUT).await?;
     let (prepared, _) = prepare_request(shared, &request, None).await.map_err(|e| of_retrieval(&e))?;
     let engine = shared.engine_with_executors().await;
     let rows = asked.rows.min(ROWS_MAX);
@@ -61,4 +80,22 @@ pub(crate) async fn preview(shared: &Shared, asked: &PreviewRequest) -> Result<P
     drop(writer);
     let report_json = serde_json::to_string(&shown.report).map_err(|e| bug(e.to_string()))?;
     Ok(PreviewResult { rows: bytes, report_json, spine_rows: prepared.spine.rows() })
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn previews_beyond_the_bound_wait_and_are_then_refused() {
+        let places = Semaphore::new(1);
+        let held = place(&places, Duration::ZERO).await.unwrap();
+        let refused = place(&places, Duration::from_millis(1)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("busy"), "{}", refused.message());
+        drop(held);
+        assert!(place(&places, Duration::from_secs(5)).await.is_ok());
+    }
 }

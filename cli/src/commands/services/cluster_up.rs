@@ -15,6 +15,7 @@ use crate::commands::retrieve::cores;
 use crate::commands::{Done, Program};
 use crate::config::memory::default_limit;
 use crate::errors::Failure;
+use crate::render::units::counted;
 
 /// Commands about a cluster.
 #[derive(Debug, Subcommand)]
@@ -99,8 +100,9 @@ async fn up(args: &UpArgs, folder: &Path, program: &Program, services: &mut Serv
     }
     program.terminal.print(&format!("ready {url}\n"));
     program.terminal.note(&format!(
-        "{} executors, {vcores} cores each. In another terminal: `backsight --scheduler {url} …`. Ctrl-C ends all.",
-        args.executors
+        "{}, {} each. In another terminal: `backsight --scheduler {url} …`. Ctrl-C ends all.",
+        counted(args.executors.get() as u64, "executor", "executors"),
+        counted(vcores.get() as u64, "core", "cores"),
     ));
     services.first_to_end().await
 }
@@ -109,6 +111,8 @@ async fn up(args: &UpArgs, folder: &Path, program: &Program, services: &mut Serv
 fn own_command(program: &Program) -> Result<Command, Failure> {
     let binary = std::env::current_exe().map_err(|e| Failure::io("find this program", &e))?;
     let mut command = Command::new(binary);
+    // This process says that it stops; each of them need not say it again.
+    command.arg("--quiet");
     command.current_dir(&program.environment.working);
     if let Some(folder) = &program.global.chdir {
         command.arg("--chdir").arg(folder);

@@ -63,6 +63,9 @@ pub(crate) struct SchedulerArgs {
     /// Jobs that may wait
     #[arg(long, env = "BACKSIGHT_SCHEDULER__JOBS_QUEUED_MAX", value_name = "N", default_value = "10000")]
     pub(crate) jobs_queued_max: NonZeroUsize,
+    /// Previews and explanations at the same time; more of them wait up to 30 s for a place
+    #[arg(long, env = "BACKSIGHT_SCHEDULER__PREVIEWS_MAX", value_name = "N", default_value = "4")]
+    pub(crate) previews_max: NonZeroUsize,
     /// Cut retrievals so that a shard reads about so much
     #[arg(long, env = "BACKSIGHT_SCHEDULER__SHARD_BYTES", value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
     pub(crate) shard_bytes: u64,
@@ -146,6 +149,7 @@ fn options(args: &SchedulerArgs, program: &Program) -> Result<SchedulerOptions, 
             jobs_running_per_project_max: args.jobs_running_per_project_max.map(NonZeroUsize::get),
             jobs_queued_max: args.jobs_queued_max.get(),
         },
+        previews_max: args.previews_max,
         finished_jobs_kept: args.finished_jobs_kept,
         executor_timeout: args.executor_timeout,
         lease: LEASE,

@@ -66,6 +66,7 @@ impl World {
                 .map(|number| ShardPlan {
                     label: label(number),
                     rows: 1,
+                    rows_to_read: 1,
                     bytes_to_read: 1,
                     spec: json!(null),
                 })
