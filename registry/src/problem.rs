@@ -70,12 +70,7 @@ impl Problems {
     }
 
     /// Adds a finding with a hint.
-    pub fn push_hint(
-        &mut self,
-        position: &Position,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub fn push_hint(&mut self, position: &Position, message: impl Into<String>, hint: impl Into<String>) {
         self.add(position, message.into(), Some(hint.into()));
     }
 

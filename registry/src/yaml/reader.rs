@@ -181,11 +181,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A mapping of texts to texts, in order.
-    pub fn text_pairs(
-        &self,
-        key: &str,
-        problems: &mut Problems,
-    ) -> Vec<(Spanned<String>, Spanned<String>)> {
+    pub fn text_pairs(&self, key: &str, problems: &mut Problems) -> Vec<(Spanned<String>, Spanned<String>)> {
         let Some(pair) = self.get(key) else { return Vec::new() };
         let what = format!("`{key}` of {}", self.what);
         let Some(inner) = Self::open_any(&pair.value, what.clone(), problems) else { return Vec::new() };

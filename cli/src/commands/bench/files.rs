@@ -58,9 +58,7 @@ impl Generated {
 
     /// As it is kept.
     pub(crate) fn json(&self) -> Value {
-        let counts = |table: &Counts| {
-            json!({"name": table.name, "rows": table.rows, "files": table.files, "bytes": table.bytes})
-        };
+        let counts = |table: &Counts| json!({"name": table.name, "rows": table.rows, "files": table.files, "bytes": table.bytes});
         json!({
             "format": 1,
             "is_complete": self.is_complete,
@@ -88,9 +86,8 @@ impl Generated {
                 .with_causes(vec![reason])
         };
         let value: Value = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
-        let spec = read_value(&file, &value["spec"]).map_err(|found| {
-            broken(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
+        let spec = read_value(&file, &value["spec"])
+            .map_err(|found| broken(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         let tables = value["tables"].as_array().into_iter().flatten().map(|table| Counts {
             name: table["name"].as_str().unwrap_or_default().to_owned(),
@@ -127,6 +124,10 @@ impl Generated {
 
     /// Where a table's files are, for a command that runs in the folder's parent or anywhere.
     pub(crate) fn table(&self, folder: &Path, name: &str) -> String {
-        if self.data == "." { folder.join(name).display().to_string() } else { format!("{}/{name}", self.data) }
+        if self.data == "." {
+            folder.join(name).display().to_string()
+        } else {
+            format!("{}/{name}", self.data)
+        }
     }
 }

@@ -32,7 +32,12 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     workload: WorkloadArgs,
     /// Folder of the feature repo, and of the files unless `--data` names another place
-    #[arg(long, value_name = "DIR", required_unless_present = "print_spec", help_heading = "Where to put it")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "print_spec",
+        help_heading = "Where to put it"
+    )]
     output: Option<PathBuf>,
     /// Put the Parquet files here, local or on S3
     #[arg(long, value_name = "URI", help_heading = "Where to put it")]
@@ -187,7 +192,8 @@ fn show(generated: &Generated, shown: &str, is_old: bool, program: &Program) {
         return terminal.print_json(&value);
     }
     let verb = if is_old { "is there already" } else { "is written" };
-    let mut text = format!("Workload `{}`, seed {}, {verb}: `{shown}`\n", generated.spec.name, generated.spec.seed);
+    let mut text =
+        format!("Workload `{}`, seed {}, {verb}: `{shown}`\n", generated.spec.name, generated.spec.seed);
     for table in &generated.tables {
         text = format!(
             "{text}  {:<12} {:>15} rows  {:>10}  {}\n",

@@ -141,7 +141,8 @@ impl WorkloadArgs {
         }
         if let (Some(count), Some(first)) = (self.views, spec.views.first()) {
             let first = first.clone();
-            let views = (0..count).map(|number| super::spec::ViewSpec { name: format!("v{number}"), ..first.clone() });
+            let views = (0..count)
+                .map(|number| super::spec::ViewSpec { name: format!("v{number}"), ..first.clone() });
             spec.views = views.collect();
         }
         let set = |value: &mut u64, given: Option<u64>| *value = given.unwrap_or(*value);
@@ -207,7 +208,11 @@ mod tests {
         assert!(failure.text(false).contains("did you mean `train`?"), "{}", failure.text(false));
         let both = WorkloadArgs { features: Some(0), ties: Some(0.9), ..named("tiny") };
         let failure = both.workload(Path::new("/")).unwrap_err();
-        assert!(failure.text(false).starts_with("error: 2 problems in the workload\n"), "{}", failure.text(false));
+        assert!(
+            failure.text(false).starts_with("error: 2 problems in the workload\n"),
+            "{}",
+            failure.text(false)
+        );
         assert_eq!(failure.status(), 2);
     }
 }

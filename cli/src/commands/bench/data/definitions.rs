@@ -21,7 +21,8 @@ pub(crate) fn feature_store() -> String {
 pub(crate) fn definitions(spec: &Spec, folder: &str) -> String {
     let mut text = format!("# Made by `backsight bench generate` for the workload {}.\n", spec.name);
     for entity in &spec.entities {
-        for (number, (name, join_key)) in entity_names(&entity.name, entity.columns).zip(entity.join_keys()).enumerate()
+        for (number, (name, join_key)) in
+            entity_names(&entity.name, entity.columns).zip(entity.join_keys()).enumerate()
         {
             let rule = if number == 0 && text.lines().count() == 1 { "" } else { "---\n" };
             let value_type = match entity.key_type {

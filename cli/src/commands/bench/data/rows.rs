@@ -209,16 +209,14 @@ impl Values {
                     .collect::<Int64Array>(),
             ),
             FeatureType::Bool => Arc::new(self.of(rows, |bits| bits & 1 == 1).collect::<BooleanArray>()),
-            FeatureType::String => Arc::new(
-                self.of(rows, |bits| format!("value-{:04}", bits % 10_000)).collect::<StringArray>(),
-            ),
+            FeatureType::String => {
+                Arc::new(self.of(rows, |bits| format!("value-{:04}", bits % 10_000)).collect::<StringArray>())
+            }
         }
     }
 
     fn of<T>(&self, rows: Range<u64>, value: impl Fn(u64) -> T) -> impl Iterator<Item = Option<T>> {
-        rows.map(move |row| {
-            (!self.null.is_among(row, self.null_share)).then(|| value(self.bits.bits(row)))
-        })
+        rows.map(move |row| (!self.null.is_among(row, self.null_share)).then(|| value(self.bits.bits(row))))
     }
 }
 
@@ -326,7 +324,8 @@ views:
     #[test]
     fn a_zipf_skew_has_a_heavy_head_and_stays_within_the_keys() {
         let stream = Stream::new(1, [0, 0]);
-        let keys: Vec<u64> = (0..10_000).map(|row| key_number(Skew::Zipf(1.3), 100, stream.unit(row))).collect();
+        let keys: Vec<u64> =
+            (0..10_000).map(|row| key_number(Skew::Zipf(1.3), 100, stream.unit(row))).collect();
         assert!(keys.iter().all(|&key| key < 100));
         let head = keys.iter().filter(|&&key| key == 0).count();
         assert!((1_700..2_100).contains(&head), "{head}");

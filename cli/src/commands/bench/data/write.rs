@@ -68,7 +68,12 @@ fn writers_at_once(spec: &Spec, cores: NonZeroUsize) -> usize {
     usize::try_from(WRITERS_BYTES / most).unwrap_or(usize::MAX).clamp(1, cores.get())
 }
 
-async fn write(spec: &Spec, file: &FilePlan, stores: &Stores, location: &Location) -> Result<Written, Failure> {
+async fn write(
+    spec: &Spec,
+    file: &FilePlan,
+    stores: &Stores,
+    location: &Location,
+) -> Result<Written, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(backsight_proto::ErrorCode::Unreachable, format!("failed to write `{location}`"))
             .with_causes(vec![error.to_string()])

@@ -121,7 +121,6 @@ fn bytes_hash(bytes: &[u8]) -> u64 {
     hash
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

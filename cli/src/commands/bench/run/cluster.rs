@@ -47,9 +47,10 @@ impl LocalProcesses {
                 started.url = url.to_owned();
                 Ok(started)
             }
-            None => {
-                Err(Failure::new(ErrorCode::Unreachable, "the cluster did not come up; what it said stands above"))
-            }
+            None => Err(Failure::new(
+                ErrorCode::Unreachable,
+                "the cluster did not come up; what it said stands above",
+            )),
         }
     }
 

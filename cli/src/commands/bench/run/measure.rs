@@ -134,7 +134,8 @@ fn io_count(io: &str, key: &str) -> Option<u64> {
 fn failed(status: ExitStatus, said: &str) -> Failure {
     let reported: Option<Value> = serde_json::from_str(said.trim()).ok();
     let Some(error) = reported.as_ref().and_then(|value| value.get("error")) else {
-        let tail: String = said.chars().rev().take(SHOWN_BYTES).collect::<Vec<_>>().into_iter().rev().collect();
+        let tail: String =
+            said.chars().rev().take(SHOWN_BYTES).collect::<Vec<_>>().into_iter().rev().collect();
         return Failure::new(ErrorCode::Bug, format!("a process of the benchmark ended with {status}"))
             .with_causes(vec![tail.trim().to_owned()]);
     };

@@ -197,7 +197,9 @@ async fn check(
     let expected = generated.spec.spine.rows;
     let wrong = |message: String| {
         let failure = Failure::new(ErrorCode::Bug, message);
-        failure.with_hint("this is a bug in backsight: figures of wrong rows are worth nothing, none were written")
+        failure.with_hint(
+            "this is a bug in backsight: figures of wrong rows are worth nothing, none were written",
+        )
     };
     if found.rows != expected {
         return Err(wrong(format!("the dataset has {} rows, the spine {expected}", found.rows)));

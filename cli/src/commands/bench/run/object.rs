@@ -14,10 +14,10 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 /// An object of known size.
 #[derive(Debug, Clone)]
-pub(super) struct ObjectReader {
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) path: Path,
-    pub(super) size: u64,
+pub(crate) struct ObjectReader {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) path: Path,
+    pub(crate) size: u64,
 }
 
 impl AsyncFileReader for ObjectReader {

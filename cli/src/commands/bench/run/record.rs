@@ -10,8 +10,17 @@ use crate::commands::bench::floor::Floor;
 
 /// The figures that a median is taken of.
 const FIGURES: [&str; 11] = [
-    "wall_seconds", "user_seconds", "system_seconds", "cpu_seconds", "memory_bytes_max", "retrieval_seconds",
-    "bytes_of_sources", "bytes_read", "bytes_written", "bytes_written_all", "bytes_shuffled",
+    "wall_seconds",
+    "user_seconds",
+    "system_seconds",
+    "cpu_seconds",
+    "memory_bytes_max",
+    "retrieval_seconds",
+    "bytes_of_sources",
+    "bytes_read",
+    "bytes_written",
+    "bytes_written_all",
+    "bytes_shuffled",
 ];
 
 /// A run in the making.

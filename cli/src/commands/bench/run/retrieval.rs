@@ -66,7 +66,8 @@ impl Retrieval<'_> {
             let set = ["--partitions", "--engine", "--memory-limit", "--form"];
             set.iter().any(|name| option.starts_with(name))
         };
-        let mut options: Vec<String> = self.options.iter().filter(|option| !is_own(option)).cloned().collect();
+        let mut options: Vec<String> =
+            self.options.iter().filter(|option| !is_own(option)).cloned().collect();
         match check {
             Check::Naive => options.push("--engine=naive".to_owned()),
             _ => {
@@ -85,8 +86,19 @@ impl Retrieval<'_> {
     pub(super) async fn run(&self, dataset: &str) -> Result<Run, Failure> {
         let id = Uuid::new_v4().to_string();
         let arguments = [
-            "-c", &self.repo, "--scheduler", self.scheduler(), "retrieve", "--feature-service", "bench",
-            "--spine", &self.spine, "--output", dataset, "--request-id", &id,
+            "-c",
+            &self.repo,
+            "--scheduler",
+            self.scheduler(),
+            "retrieve",
+            "--feature-service",
+            "bench",
+            "--spine",
+            &self.spine,
+            "--output",
+            dataset,
+            "--request-id",
+            &id,
         ];
         let mut command = own_command(self.program, &arguments)?;
         command.args(&self.options);
@@ -129,15 +141,17 @@ impl Run {
         let mut value = usage.json();
         value["form"] = json!(self.form());
         value["rows"] = self.manifest["rows"].clone();
-        value["retrieval_seconds"] =
-            json!(self.manifest["elapsed_seconds"].as_str().and_then(|text| text.parse::<f64>().ok()).map(rounded));
+        value["retrieval_seconds"] = json!(
+            self.manifest["elapsed_seconds"].as_str().and_then(|text| text.parse::<f64>().ok()).map(rounded)
+        );
         value["bytes_of_sources"] = json!(numbers("sources"));
         value["bytes_written"] = json!(numbers("parts"));
         // No metric of the engine reaches the manifest yet; `bytes_written_all` beyond `bytes_written` is spilled.
         value["bytes_shuffled"] = Value::Null;
         value["bytes_spilled"] = Value::Null;
         let Some(job) = &self.job else { return value };
-        for key in ["user_seconds", "system_seconds", "cpu_seconds", "memory_bytes_max", "bytes_written_all"] {
+        for key in ["user_seconds", "system_seconds", "cpu_seconds", "memory_bytes_max", "bytes_written_all"]
+        {
             value[key] = Value::Null;
         }
         value["bytes_read"] = job["progress"]["bytes_read"].clone();

@@ -35,8 +35,7 @@ pub(crate) async fn units(stores: &Stores, folder: &Location) -> Result<Vec<Unit
             continue;
         }
         let location = Arc::new(entry.location);
-        let mut reader =
-            ObjectReader { store: Arc::clone(&store), path: location.path(), size: entry.size };
+        let mut reader = ObjectReader { store: Arc::clone(&store), path: location.path(), size: entry.size };
         let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new())
             .await
             .map_err(|error| failed(&location, &error))?;
@@ -66,7 +65,8 @@ impl Unit {
                 .with_batch_size(BATCH_ROWS);
         if let Some(columns) = columns {
             let names = columns.iter().map(String::as_str);
-            let mask = ProjectionMask::columns(self.metadata.metadata().file_metadata().schema_descr(), names);
+            let mask =
+                ProjectionMask::columns(self.metadata.metadata().file_metadata().schema_descr(), names);
             builder = builder.with_projection(mask);
         }
         builder.build().map_err(|error| self.failed(&error))

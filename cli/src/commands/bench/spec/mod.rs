@@ -323,9 +323,9 @@ impl Spec {
         for (kind, name) in names.chain(self.views.iter().map(|view| ("view", &view.name))) {
             let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase())
                 && name.len() <= 40
-                && name.chars().all(|letter| {
-                    letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_'
-                });
+                && name
+                    .chars()
+                    .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
             if !is_plain {
                 found.push(format!("{kind} `{name}`: a name has a to z, 0 to 9 and `_`, 40 at most"));
             }

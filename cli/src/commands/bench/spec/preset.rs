@@ -1,6 +1,6 @@
 //! The named workloads: the same sizes as `benches/workloads.json`, so that figures can be put side by side.
 
-use super::{EntitySpec, KeyType, ROW_GROUP_ROWS, Skew, SpineSpec, Spec, ViewSpec};
+use super::{EntitySpec, KeyType, ROW_GROUP_ROWS, Skew, Spec, SpineSpec, ViewSpec};
 
 /// The names.
 pub(crate) const PRESETS: [&str; 9] =
@@ -39,13 +39,8 @@ pub(crate) fn preset(name: &str) -> Option<Spec> {
 }
 
 fn of_sizes(name: &str, (spine, view): Sizes, skew: Skew, ttls: &[u64]) -> Spec {
-    let entity = EntitySpec {
-        name: "entity".to_owned(),
-        keys: spine[1],
-        columns: 1,
-        key_type: KeyType::Int64,
-        skew,
-    };
+    let entity =
+        EntitySpec { name: "entity".to_owned(), keys: spine[1], columns: 1, key_type: KeyType::Int64, skew };
     let views = ttls.iter().enumerate().map(|(number, &ttl_hours)| ViewSpec {
         rows: view[0],
         keys: view[1],
@@ -84,7 +79,8 @@ mod tests {
     fn the_named_workloads_are_those_of_the_peers() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/workloads.json");
         let workloads: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let mut named: Vec<&String> = workloads.as_object().unwrap().keys().filter(|key| *key != "_").collect();
+        let mut named: Vec<&String> =
+            workloads.as_object().unwrap().keys().filter(|key| *key != "_").collect();
         named.sort();
         let mut presets = PRESETS.to_vec();
         presets.sort_unstable();

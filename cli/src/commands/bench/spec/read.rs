@@ -6,7 +6,7 @@ use backsight_registry::nearest::{did_you_mean, quoted_list};
 use backsight_registry::problem::{Position, Problem, Problems};
 use backsight_registry::yaml::{Keys, Limits, Node, Reader, Value, parse};
 
-use super::{EntitySpec, FeatureType, KeyType, Layout, ROW_GROUP_ROWS, Skew, SpineSpec, Spec, ViewSpec};
+use super::{EntitySpec, FeatureType, KeyType, Layout, ROW_GROUP_ROWS, Skew, Spec, SpineSpec, ViewSpec};
 
 const SPEC: Keys = Keys { allowed: &["name", "seed", "spine", "entities", "views"], refused: &[] };
 const SPINE: Keys = Keys {
@@ -16,8 +16,24 @@ const SPINE: Keys = Keys {
 const ENTITY: Keys = Keys { allowed: &["name", "keys", "columns", "key_type", "skew"], refused: &[] };
 const VIEW: Keys = Keys {
     allowed: &[
-        "name", "entity", "rows", "keys", "skew", "features", "types", "ttl_hours", "files", "layout",
-        "disorder", "late", "late_hours", "ties", "null_keys", "null_values", "row_group_rows", "page_rows",
+        "name",
+        "entity",
+        "rows",
+        "keys",
+        "skew",
+        "features",
+        "types",
+        "ttl_hours",
+        "files",
+        "layout",
+        "disorder",
+        "late",
+        "late_hours",
+        "ties",
+        "null_keys",
+        "null_values",
+        "row_group_rows",
+        "page_rows",
     ],
     refused: &[],
 };
@@ -66,9 +82,9 @@ fn spec_of(node: &Node, problems: &mut Problems) -> Option<Spec> {
         None => vec![default_entity()],
         Some(_) => items(&reader, "entities", problems, entity_of),
     };
-    let views = reader.require("views", problems).map(|_| {
-        items(&reader, "views", problems, |node, problems| view_of(node, &entities, problems))
-    });
+    let views = reader
+        .require("views", problems)
+        .map(|_| items(&reader, "views", problems, |node, problems| view_of(node, &entities, problems)));
     Some(Spec { name: name?, seed, spine: spine?, views: views?, entities })
 }
 
@@ -128,7 +144,8 @@ fn view_of(node: &Node, entities: &[EntitySpec], problems: &mut Problems) -> Opt
         None => 0,
         Some(given) => entities.iter().position(|entity| entity.name == given.value).unwrap_or_else(|| {
             let names = entities.iter().map(|entity| entity.name.as_str());
-            let message = format!("there is no entity `{}`; there are: {}", given.value, quoted_list(names.clone()));
+            let message =
+                format!("there is no entity `{}`; there are: {}", given.value, quoted_list(names.clone()));
             problems.add(&given.position, message, did_you_mean(&given.value, names));
             0
         }),
@@ -233,7 +250,8 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_a_default() {
-        let spec = read("w.yaml", "name: mine\nspine: {rows: 10}\nviews: [{name: a, skew: {hot: 0.5}}]\n").unwrap();
+        let spec =
+            read("w.yaml", "name: mine\nspine: {rows: 10}\nviews: [{name: a, skew: {hot: 0.5}}]\n").unwrap();
         assert_eq!((spec.seed, spec.spine.days, spec.entities.len()), (7, 30, 1));
         let view = &spec.views[0];
         assert_eq!((view.keys, view.ttl_hours, view.skew), (100_000, 168, Skew::Hot(0.5)));
