@@ -93,7 +93,7 @@ fn what_cannot_be_run_is_refused_with_a_next_step() {
     world.write("bad.yaml", "name: bad\nspine: {rows: none}\nviews: [{name: a, shape: round}]\n");
     let bad = world.run("bench generate --spec bad.yaml --output w").expect(3);
     assert!(bad.err.contains("2 problems in `bad.yaml`\nbad.yaml:2:15: `rows`"), "{}", bad.err);
-    assert!(bad.err.contains("bad.yaml:3:20: unknown key `shape`"), "{}", bad.err);
+    assert!(bad.err.contains("bad.yaml:3:19: unknown key `shape`"), "{}", bad.err);
     assert!(!world.path().join("w").exists());
 
     let none = world.run("bench run nowhere").expect(4);

@@ -73,6 +73,16 @@ impl Figures {
         seen
     }
 
+    /// The name of a workload, with its sizes where several have the name.
+    pub(super) fn title(&self, workload: &Workload) -> String {
+        let is_other = |other: &&Workload| other.name == workload.name && *other != workload;
+        if !self.workloads().iter().any(is_other) {
+            return workload.name.clone();
+        }
+        let rows = crate::render::units::count(workload.spine_rows + workload.feature_rows);
+        format!("{}, {rows} rows, {} features", workload.name, workload.features)
+    }
+
     /// The rows of a workload.
     pub(super) fn of<'a>(&'a self, workload: &'a Workload) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |row| row.workload == *workload)

@@ -24,7 +24,7 @@ pub(crate) fn markdown(figures: &Figures) -> String {
         text = format!("{text}{machine}.\n");
     }
     for workload in figures.workloads() {
-        text = format!("{text}\n## {}\n\n{}.\n\n", workload.name, sizes(workload));
+        text = format!("{text}\n## {}\n\n{}.\n\n", figures.title(workload), sizes(workload));
         let titles: Vec<&str> = COLUMNS.iter().map(|(title, _)| *title).collect();
         let rules: Vec<&str> =
             COLUMNS.iter().map(|(_, is_number)| if *is_number { "---:" } else { "---" }).collect();

@@ -42,7 +42,8 @@ pub(crate) fn page(figures: &Figures) -> String {
 
 fn section(figures: &Figures, workload: &Workload, number: usize) -> String {
     let rows: Vec<&Row> = figures.of(workload).collect();
-    let name = escaped(&workload.name);
+    let title = figures.title(workload);
+    let name = escaped(&title);
     let mut text = format!("<section>\n<h2>{name}</h2>\n<p>{}.</p>\n", escaped(&sizes(workload)));
     for row in rows.iter().filter(|row| row.kind == Kind::Own) {
         if let Some(beside) = against_peers(figures, row) {
@@ -55,7 +56,7 @@ fn section(figures: &Figures, workload: &Workload, number: usize) -> String {
     text += &plot(
         &format!("w{number}"),
         "Wall time",
-        &format!("Wall time on {}", workload.name),
+        &format!("Wall time on {title}"),
         &wall.collect::<Vec<_>>(),
         None,
     );
@@ -66,7 +67,7 @@ fn section(figures: &Figures, workload: &Workload, number: usize) -> String {
     text += &plot(
         &format!("c{number}"),
         "CPU time",
-        &format!("CPU time on {}", workload.name),
+        &format!("CPU time on {title}"),
         &cpu.collect::<Vec<_>>(),
         None,
     );
@@ -79,11 +80,11 @@ fn section(figures: &Figures, workload: &Workload, number: usize) -> String {
     text += &plot(
         &format!("m{number}"),
         "Peak memory",
-        &format!("Peak memory on {}", workload.name),
+        &format!("Peak memory on {title}"),
         &memory.collect::<Vec<_>>(),
         None,
     );
-    text + &table(figures, &rows, &workload.name) + "</section>\n"
+    text + &table(figures, &rows, &title) + "</section>\n"
 }
 
 fn bar(row: &Row, value: f64, text: String, range: Option<(f64, f64)>) -> Bar {
@@ -138,7 +139,7 @@ fn floors(figures: &Figures) -> String {
     let list: Vec<Bar> = own
         .filter_map(|row| {
             let ratio = row.wall_seconds / figures.floor_of(row)?.wall_seconds.max(0.001);
-            let name = format!("{}, {}", row.workload.name, row.engine);
+            let name = format!("{}, {}", figures.title(&row.workload), row.engine);
             Some(Bar { name, ..bar(row, ratio, format!("{ratio:.2}"), None) })
         })
         .collect();

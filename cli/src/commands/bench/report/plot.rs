@@ -3,8 +3,9 @@
 use super::scaling::Series;
 
 const WIDTH: f64 = 760.0;
-/// Room for the names of bars.
-const NAMES: f64 = 250.0;
+/// Room for the names of bars, by the letters of the longest.
+const NAMES: (f64, f64) = (120.0, 360.0);
+const LETTER: f64 = 6.6;
 /// Room for the values behind bars.
 const VALUES: f64 = 90.0;
 const BAR: f64 = 16.0;
@@ -32,7 +33,10 @@ pub(super) fn escaped(text: &str) -> String {
 pub(super) fn bars(id: &str, title: &str, bars: &[Bar], guide: Option<(f64, &str)>) -> String {
     let reach = bars.iter().map(|bar| bar.range.map_or(bar.value, |(_, most)| most.max(bar.value)));
     let reach = reach.chain(guide.map(|(value, _)| value)).fold(f64::MIN_POSITIVE, f64::max);
-    let place = |value: f64| NAMES + value / reach * (WIDTH - NAMES - VALUES);
+    let letters = bars.iter().map(|bar| bar.name.chars().count()).max().unwrap_or(0);
+    #[expect(clippy::cast_precision_loss, reason = "a number of letters")]
+    let names = (letters as f64 * LETTER + 10.0).clamp(NAMES.0, NAMES.1);
+    let place = |value: f64| names + value / reach * (WIDTH - names - VALUES);
     let top = if guide.is_some() { 20.0 } else { 4.0 };
     #[expect(clippy::cast_precision_loss, reason = "a number of bars")]
     let y = |number: usize| top + number as f64 * ROW;
@@ -42,15 +46,15 @@ pub(super) fn bars(id: &str, title: &str, bars: &[Bar], guide: Option<(f64, &str
     for (number, bar) in bars.iter().enumerate() {
         let (y, end) = (y(number), place(bar.value));
         let middle = y + BAR / 2.0;
-        let name = fitting(&bar.name, 38);
+        let name = fitting(&bar.name, 54);
         svg = format!(
             "{svg}<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\
-             <rect class=\"{}\" x=\"{NAMES:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR:.1}\" rx=\"2\"/>",
-            NAMES - 8.0,
+             <rect class=\"{}\" x=\"{names:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR:.1}\" rx=\"2\"/>",
+            names - 8.0,
             middle + 4.5,
             escaped(&name),
             bar.class,
-            (end - NAMES).max(1.0),
+            (end - names).max(1.0),
         );
         let mut behind = end;
         if let Some((least, most)) = bar.range.filter(|(least, most)| most > least) {
@@ -93,7 +97,7 @@ fn fitting(name: &str, letters: usize) -> String {
 const PLOT_HEIGHT: f64 = 300.0;
 const LEFT: f64 = 60.0;
 const BOTTOM: f64 = 250.0;
-const RIGHT: f64 = 520.0;
+const RIGHT: f64 = WIDTH - 10.0;
 /// Marks that tell lines apart without colours.
 const DASHES: [&str; 4] = ["", "6 4", "2 3", "10 3 2 3"];
 
@@ -117,7 +121,9 @@ pub(super) fn lines(id: &str, title: &str, axis: &str, series: &[Series]) -> Str
             format!("{}: {}", series.name, series.points.iter().map(told).collect::<Vec<_>>().join(", "))
         })
         .collect();
-    let mut svg = open(id, title, &described.join("; "), PLOT_HEIGHT);
+    #[expect(clippy::cast_precision_loss, reason = "a number of lines")]
+    let height = PLOT_HEIGHT + series.len() as f64 * 20.0;
+    let mut svg = open(id, title, &described.join("; "), height);
     svg = format!("{svg}<path class=\"axis\" d=\"M{LEFT} 20V{BOTTOM}H{RIGHT}\"/>\n");
     for value in ticks(points().map(|point| point.0)) {
         svg = format!(
@@ -157,14 +163,14 @@ pub(super) fn lines(id: &str, title: &str, axis: &str, series: &[Series]) -> Str
             );
         }
         #[expect(clippy::cast_precision_loss, reason = "a number of lines")]
-        let at = 30.0 + number as f64 * 20.0;
+        let at = PLOT_HEIGHT + 4.0 + number as f64 * 20.0;
         svg = format!(
             "{svg}<path class=\"line c{colour}\" stroke-dasharray=\"{dash}\" d=\"M{:.1} {at:.1}h24\"/>\
              <text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
-            RIGHT + 10.0,
-            RIGHT + 40.0,
+            LEFT,
+            LEFT + 32.0,
             at + 4.0,
-            escaped(&fitting(&series.name, 36))
+            escaped(&fitting(&series.name, 100))
         );
     }
     svg + "</svg>\n"

@@ -9,6 +9,9 @@ use backsight_proto::ErrorCode;
 use crate::commands::Program;
 use crate::errors::Failure;
 
+/// What the processes log, in the workload's folder.
+const LOG: &str = "cluster.log";
+
 /// `backsight cluster up`, ended in good order when dropped.
 pub(super) struct LocalProcesses {
     child: Child,
@@ -19,7 +22,7 @@ impl LocalProcesses {
     /// Starts a scheduler and executors over the registry of a feature repo.
     ///
     /// # Errors
-    /// A cluster that does not come up; what it said stands on standard error.
+    /// A cluster that does not come up; what it said is in its log.
     pub(super) fn start(
         program: &Program,
         repo: &Path,
@@ -33,7 +36,11 @@ impl LocalProcesses {
         if let Some(limit) = memory_limit {
             command.arg("--memory-limit").arg(limit.to_string());
         }
-        command.current_dir(&program.environment.working).stdin(Stdio::null()).stdout(Stdio::piped());
+        let log = repo.join(LOG);
+        let file =
+            std::fs::File::create(&log).map_err(|error| Failure::io("make the cluster's log", &error))?;
+        command.current_dir(&program.environment.working).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(file);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().map_err(|error| Failure::io("start a cluster", &error))?;
         let mut started = Self { child, url: String::new() };

@@ -285,10 +285,10 @@ views:
             "w.yaml: view `a` is there twice, or the name is taken",
             "w.yaml:2:24: `days` of the spine must be a whole number from 0, got the text `many`",
             "w.yaml:4:28: `key_type` of an entity must be one of `int64`, `string`, got `int`",
-            "w.yaml:6:24: there is no entity `usr`; there are: `user`",
-            "w.yaml:6:37: `layout` of a view must be one of `slices`, `hive`, got `hives`",
-            "w.yaml:7:31: unknown type `text`; allowed:",
-            "w.yaml:7:58: unknown key `colour` in a view; allowed:",
+            "w.yaml:6:23: there is no entity `usr`; there are: `user`",
+            "w.yaml:6:36: `layout` of a view must be one of `slices`, `hive`, got `hives`",
+            "w.yaml:7:32: unknown type `text`; allowed:",
+            "w.yaml:7:57: unknown key `colour` in a view; allowed:",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
