@@ -1,5 +1,6 @@
 //! Benchmarks as their users run them: a workload made, retrieved, checked against the oracle, shown.
 
+use backsight_s3_server::S3Server;
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -85,6 +86,29 @@ views:
     world.write("printed.json", &printed.out);
     let again = world.run("bench generate --spec printed.json --output own --data files").expect(0);
     assert!(again.out.contains("is there already"), "{}", again.out);
+}
+
+#[test]
+fn the_files_of_a_workload_and_its_dataset_can_be_in_a_bucket() {
+    let world = World::empty();
+    let server = S3Server::start(&world.path().join("s3"));
+    world.write("s3/bench/readme.txt", "a bucket");
+    let world = world.with_environment(server.environment());
+    world.run("bench generate tiny --scale 0.02 --output w --data s3://bench/tiny").expect(0);
+    assert!(world.files("s3/bench/tiny").contains(&"v0/part-001.parquet".to_owned()));
+    assert!(!world.path().join("w/v0").exists());
+    let run = world.run("bench run w --repeat 1 --output-format json").expect(0).json();
+    assert_eq!((&run["check"]["by"], &run["check"]["agrees"]), (&json!("naive"), &json!(true)));
+    assert!(run["floor"]["wall_seconds"].as_f64() > Some(0.0));
+    let left: Vec<String> =
+        world.files("s3/bench/tiny").into_iter().filter(|file| file.starts_with("dataset")).collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(server.pending_uploads(), 0);
+    // Another workload takes the place of the first one's files.
+    world
+        .run("bench generate tiny --scale 0.01 --files 1 --output w --data s3://bench/tiny --overwrite")
+        .expect(0);
+    assert_eq!(world.files("s3/bench/tiny"), ["spine/part-000.parquet", "v0/part-000.parquet"]);
 }
 
 #[test]

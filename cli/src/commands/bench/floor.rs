@@ -18,10 +18,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::files::Generated;
-use super::run::{Unit, Usage, measured, own_command, rounded, units};
+use super::run::{Unit, Usage, measured, own_command, rounded, stores_of, units};
 use crate::commands::retrieve::cores;
 use crate::commands::{Done, Program};
-use crate::config::Workspace;
 use crate::errors::Failure;
 
 /// Arguments of `bench floor`.
@@ -140,7 +139,7 @@ pub(crate) async fn run(args: &FloorArgs, program: &Program) -> Result<Done, Fai
     let working = &program.environment.working;
     let repo = working.join(&args.data);
     let generated = Generated::require(&repo, &data)?;
-    let stores = Workspace::stores_alone(program, None)?;
+    let stores = stores_of(&args.data, program)?;
     let dataset = Location::parse(&args.dataset, working, None)?;
     match step {
         Step::Decode => decode(&generated, &repo, working, &stores).await?,

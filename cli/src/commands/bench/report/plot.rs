@@ -4,7 +4,7 @@ use super::scaling::Series;
 
 const WIDTH: f64 = 760.0;
 /// Room for the names of bars, by the letters of the longest.
-const NAMES: (f64, f64) = (120.0, 360.0);
+const NAMES: (f64, f64) = (120.0, 430.0);
 const LETTER: f64 = 6.6;
 /// Room for the values behind bars.
 const VALUES: f64 = 90.0;
@@ -46,7 +46,7 @@ pub(super) fn bars(id: &str, title: &str, bars: &[Bar], guide: Option<(f64, &str
     for (number, bar) in bars.iter().enumerate() {
         let (y, end) = (y(number), place(bar.value));
         let middle = y + BAR / 2.0;
-        let name = fitting(&bar.name, 54);
+        let name = fitting(&bar.name, 63);
         svg = format!(
             "{svg}<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\
              <rect class=\"{}\" x=\"{names:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR:.1}\" rx=\"2\"/>",

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use backsight_proto::ErrorCode;
 use backsight_registry::size::parse_size;
-use backsight_storage::Location;
+use backsight_storage::{Location, Stores};
 use chrono::Utc;
 use clap::Args;
 use serde_json::json;
@@ -28,6 +28,7 @@ use self::cluster::LocalProcesses;
 use self::retrieval::{Place, Retrieval, clear};
 use super::files::Generated;
 use super::floor::Floor;
+use crate::args::GlobalArgs;
 use crate::commands::retrieve::cores;
 use crate::commands::{Done, Program};
 use crate::config::Workspace;
@@ -100,7 +101,7 @@ pub(crate) async fn run(args: &RunArgs, program: &Program) -> Result<Done, Failu
     let repo = working.join(&args.data);
     let shown = args.data.display().to_string();
     let generated = Generated::require(&repo, &shown)?;
-    let stores = Workspace::stores_alone(program, None)?;
+    let stores = stores_of(&args.data, program)?;
     let dataset = args.dataset.clone().unwrap_or_else(|| generated.table(&repo, "dataset"));
     let mut cluster = None;
     let place = match (args.executors, given_scheduler(program)) {
@@ -168,6 +169,16 @@ pub(crate) async fn run(args: &RunArgs, program: &Program) -> Result<Done, Failu
     Ok(Done::Done)
 }
 
+/// Storage as the workload's own configuration has it.
+///
+/// # Errors
+/// A configuration that cannot be read.
+pub(crate) fn stores_of(data: &std::path::Path, program: &Program) -> Result<Stores, Failure> {
+    let global =
+        GlobalArgs { chdir: Some(data.to_owned()), feature_store_yaml: None, ..program.global.clone() };
+    Workspace::stores_alone(&Program { global, ..program.clone() }, None)
+}
+
 /// The scheduler that the command line or the environment names.
 fn given_scheduler(program: &Program) -> Option<String> {
     let given = program.global.scheduler.clone();
@@ -189,11 +200,11 @@ async fn check(
     retrieval: &Retrieval<'_>,
     generated: &Generated,
     dataset: &str,
-    stores: &backsight_storage::Stores,
+    stores: &Stores,
     record: &mut Record,
 ) -> Result<(), Failure> {
     let program = retrieval.program;
-    let found = oracle::checksum_of(program, dataset).await?;
+    let found = oracle::checksum_of(program, &retrieval.repo, dataset).await?;
     let expected = generated.spec.spine.rows;
     let wrong = |message: String| {
         let failure = Failure::new(ErrorCode::Bug, message);
@@ -213,7 +224,7 @@ async fn check(
         let other = retrieval.other_way(check, cores().get());
         other.apply().await?;
         other.run(&beside).await?;
-        let second = oracle::checksum_of(program, &beside).await?;
+        let second = oracle::checksum_of(program, &retrieval.repo, &beside).await?;
         clear(stores, &place).await?;
         if second != found {
             return Err(wrong(format!(

@@ -43,12 +43,12 @@ impl Check {
 }
 
 /// Rows and checksum of a dataset, found by a process of its own: what this process holds would count as held by every
-/// process that it starts.
+/// process that it starts. Storage is reached as the repo's configuration says.
 ///
 /// # Errors
 /// A dataset that cannot be read.
-pub(super) async fn checksum_of(program: &Program, dataset: &str) -> Result<Checksum, Failure> {
-    let ended = measured(own_command(program, &["bench", "checksum", dataset])?).await?;
+pub(super) async fn checksum_of(program: &Program, repo: &str, dataset: &str) -> Result<Checksum, Failure> {
+    let ended = measured(own_command(program, &["-c", repo, "bench", "checksum", dataset])?).await?;
     let found = ended.json()?;
     let sum = found["checksum"].as_str().and_then(|text| u128::from_str_radix(text, 16).ok());
     match (found["rows"].as_u64(), sum) {
