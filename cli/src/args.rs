@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::apply::{ApplyArgs, TeardownArgs};
+use crate::commands::bench::BenchCommand;
 use crate::commands::catalog::CatalogCommand;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::config_show::ConfigCommand;
@@ -161,6 +162,12 @@ pub(crate) enum Command {
     /// A cluster of local processes
     #[command(subcommand, after_help = "Example:\n  backsight cluster up --executors 2")]
     Cluster(ClusterCommand),
+    /// Retrieval at scale: workloads from a seed, measured runs, a report
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  backsight bench generate tiny --output bench/tiny\n  backsight bench run bench/tiny\n  backsight bench report bench/tiny/runs/*.json --output report.html"
+    )]
+    Bench(BenchCommand),
     /// Every setting, its value and its origin
     #[command(subcommand, after_help = "Example:\n  backsight config show")]
     Config(ConfigCommand),
@@ -217,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_not_there() {
-        for line in ["backsight schedules list", "backsight registry rollback", "backsight bench run"] {
+        for line in ["backsight schedules list", "backsight registry rollback"] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

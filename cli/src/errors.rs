@@ -112,6 +112,18 @@ impl Failure {
         Self(Box::new(Parts { code, message, causes, hint, problems: Vec::new(), details: None }))
     }
 
+    /// Findings of a file, each with its place, as one failure.
+    pub(crate) fn of_problems(what: &str, problems: Vec<Problem>) -> Self {
+        let list = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let message = match problems.len() {
+            1 => list,
+            count => format!("{count} problems in {what}\n{list}"),
+        };
+        let mut failure = Self::new(ErrorCode::Invalid, message);
+        failure.0.problems = problems;
+        failure
+    }
+
     /// As lines for a terminal: `error: …`, causes, `hint: …`.
     pub(crate) fn text(&self, colour: bool) -> String {
         let paint = |code: &str, text: &str| {

@@ -59,43 +59,38 @@ impl fmt::Display for Problem {
 
 /// Collects findings while a reader goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Problems {
+pub struct Problems {
     list: Vec<Problem>,
 }
 
 impl Problems {
     /// Adds a finding without a hint.
-    pub(crate) fn push(&mut self, position: &Position, message: impl Into<String>) {
+    pub fn push(&mut self, position: &Position, message: impl Into<String>) {
         self.add(position, message.into(), None);
     }
 
     /// Adds a finding with a hint.
-    pub(crate) fn push_hint(
-        &mut self,
-        position: &Position,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub fn push_hint(&mut self, position: &Position, message: impl Into<String>, hint: impl Into<String>) {
         self.add(position, message.into(), Some(hint.into()));
     }
 
     /// Adds a finding whose hint may be absent.
-    pub(crate) fn add(&mut self, position: &Position, message: String, hint: Option<String>) {
+    pub fn add(&mut self, position: &Position, message: String, hint: Option<String>) {
         self.list.push(Problem { position: position.clone(), message, hint });
     }
 
     /// Takes over what another reader found.
-    pub(crate) fn extend(&mut self, other: Vec<Problem>) {
+    pub fn extend(&mut self, other: Vec<Problem>) {
         self.list.extend(other);
     }
 
     /// How many there are so far.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.list.len()
     }
 
     /// All findings by place, each once (an alias can show one text twice).
-    pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
+    pub fn into_sorted(mut self) -> Vec<Problem> {
         self.list.sort();
         self.list.dedup();
         self.list

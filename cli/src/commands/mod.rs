@@ -1,6 +1,7 @@
 //! The commands: each reads its arguments, asks the rooms below to do the work, and shows the result.
 
 pub(crate) mod apply;
+pub(crate) mod bench;
 pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod config_show;
@@ -105,6 +106,7 @@ async fn run(command: Command, program: &Program) -> Result<Done, Failure> {
         Command::Cluster(command) => services::cluster(command, program).await,
         Command::Registry(command) => registry_show::run(&command, program).await,
         Command::Config(command) => config_show::run(&command, program),
+        Command::Bench(command) => bench::run(command, program).await,
         Command::Demo(_) => demo::run(program).await,
         Command::Completions(args) => completions::run(&args, program),
     }

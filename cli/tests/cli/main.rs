@@ -8,6 +8,7 @@
 
 mod bad_definitions;
 mod bad_retrievals;
+mod bench;
 mod cluster;
 mod concurrent;
 mod fake;

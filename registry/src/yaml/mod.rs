@@ -7,5 +7,5 @@ mod scalar;
 
 pub use node::{Key, Node, Pair, Value};
 pub use parse::{Limits, Parsed, parse};
-pub(crate) use reader::{Keys, Reader, Spanned, text_of};
+pub use reader::{Keys, Reader, Spanned, text_of};
 pub use scalar::{Resolved, Scalar};

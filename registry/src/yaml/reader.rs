@@ -7,28 +7,33 @@ use crate::problem::{Position, Problems};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spanned<T> {
-    pub(crate) value: T,
-    pub(crate) position: Position,
+pub struct Spanned<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub position: Position,
 }
 
 /// Which keys a mapping may have.
-pub(crate) struct Keys {
-    pub(crate) allowed: &'static [&'static str],
+pub struct Keys {
+    /// Keys that it may have.
+    pub allowed: &'static [&'static str],
     /// Keys that Feast knows and we refuse, with the reason.
-    pub(crate) refused: &'static [(&'static str, &'static str)],
+    pub refused: &'static [(&'static str, &'static str)],
 }
 
 /// A mapping under a name for messages: "FeatureView `driver_stats`".
-pub(crate) struct Reader<'a> {
-    pub(crate) what: String,
-    pub(crate) position: &'a Position,
+pub struct Reader<'a> {
+    /// Its name for messages.
+    pub what: String,
+    /// Where it begins.
+    pub position: &'a Position,
     pairs: &'a [Pair],
 }
 
 impl<'a> Reader<'a> {
     /// Opens a mapping and reports the keys that it may not have; anything but a mapping is a finding.
-    pub(crate) fn open(node: &'a Node, what: String, keys: &Keys, problems: &mut Problems) -> Option<Self> {
+    pub fn open(node: &'a Node, what: String, keys: &Keys, problems: &mut Problems) -> Option<Self> {
         let reader = Self::open_any(node, what, problems)?;
         for Pair { key, .. } in reader.pairs {
             let known = |name: &&str| *name == key.text;
@@ -48,7 +53,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Opens a mapping that may have any key.
-    pub(crate) fn open_any(node: &'a Node, what: String, problems: &mut Problems) -> Option<Self> {
+    pub fn open_any(node: &'a Node, what: String, problems: &mut Problems) -> Option<Self> {
         let Value::Mapping(pairs) = &node.value else {
             problems.push(
                 &node.position,
@@ -60,23 +65,23 @@ impl<'a> Reader<'a> {
     }
 
     /// All pairs in order.
-    pub(crate) fn pairs(&self) -> &'a [Pair] {
+    pub fn pairs(&self) -> &'a [Pair] {
         self.pairs
     }
 
     /// The pair under a key, unless its value is empty.
-    pub(crate) fn get(&self, key: &str) -> Option<&'a Pair> {
+    pub fn get(&self, key: &str) -> Option<&'a Pair> {
         self.pairs.iter().find(|pair| pair.key.text == key && !pair.value.is_null())
     }
 
     /// A text; absent when not given, or not a text (a finding).
-    pub(crate) fn text(&self, key: &str, problems: &mut Problems) -> Option<Spanned<String>> {
+    pub fn text(&self, key: &str, problems: &mut Problems) -> Option<Spanned<String>> {
         let pair = self.get(key)?;
         text_of(&pair.value, &format!("`{key}` of {}", self.what), problems)
     }
 
     /// A text that must be there and not be empty.
-    pub(crate) fn required_text(&self, key: &str, problems: &mut Problems) -> Option<Spanned<String>> {
+    pub fn required_text(&self, key: &str, problems: &mut Problems) -> Option<Spanned<String>> {
         self.require(key, problems)?;
         let text = self.text(key, problems)?;
         if text.value.trim().is_empty() {
@@ -87,7 +92,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The pair under a key that must be there.
-    pub(crate) fn require(&self, key: &str, problems: &mut Problems) -> Option<&'a Pair> {
+    pub fn require(&self, key: &str, problems: &mut Problems) -> Option<&'a Pair> {
         let pair = self.get(key);
         if pair.is_none() {
             match self.pairs.iter().find(|pair| pair.key.text == key) {
@@ -104,7 +109,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn boolean(&self, key: &str, problems: &mut Problems) -> Option<Spanned<bool>> {
+    pub fn boolean(&self, key: &str, problems: &mut Problems) -> Option<Spanned<bool>> {
         let node = &self.get(key)?.value;
         let value = match &node.value {
             Value::Scalar(scalar) => scalar.as_boolean(),
@@ -118,8 +123,26 @@ impl<'a> Reader<'a> {
         Some(Spanned { value: value?, position: node.position.clone() })
     }
 
+    /// A number, whole or not, that is finite.
+    pub fn number(&self, key: &str, problems: &mut Problems) -> Option<Spanned<f64>> {
+        let node = &self.get(key)?.value;
+        let value = match &node.value {
+            Value::Scalar(scalar) => match scalar.resolve() {
+                Resolved::Integer(_) | Resolved::Float(_) => scalar.text.parse::<f64>().ok(),
+                _ => None,
+            },
+            _ => None,
+        };
+        let value = value.filter(|value| value.is_finite());
+        if value.is_none() {
+            let message = format!("`{key}` of {} must be a number, got {}", self.what, node.describe());
+            problems.push(&node.position, message);
+        }
+        Some(Spanned { value: value?, position: node.position.clone() })
+    }
+
     /// A whole number that is not negative.
-    pub(crate) fn count(&self, key: &str, problems: &mut Problems) -> Option<Spanned<u64>> {
+    pub fn count(&self, key: &str, problems: &mut Problems) -> Option<Spanned<u64>> {
         let node = &self.get(key)?.value;
         let value = match &node.value {
             Value::Scalar(scalar) => match scalar.resolve() {
@@ -137,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list; absent when not given, or not a list (a finding).
-    pub(crate) fn list(&self, key: &str, problems: &mut Problems) -> Option<&'a [Node]> {
+    pub fn list(&self, key: &str, problems: &mut Problems) -> Option<&'a [Node]> {
         let node = &self.get(key)?.value;
         match &node.value {
             Value::Sequence(items) => Some(items),
@@ -151,18 +174,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of texts.
-    pub(crate) fn texts(&self, key: &str, problems: &mut Problems) -> Option<Vec<Spanned<String>>> {
+    pub fn texts(&self, key: &str, problems: &mut Problems) -> Option<Vec<Spanned<String>>> {
         let what = format!("an item of `{key}` of {}", self.what);
         let items = self.list(key, problems)?;
         Some(items.iter().filter_map(|item| text_of(item, &what, problems)).collect())
     }
 
     /// A mapping of texts to texts, in order.
-    pub(crate) fn text_pairs(
-        &self,
-        key: &str,
-        problems: &mut Problems,
-    ) -> Vec<(Spanned<String>, Spanned<String>)> {
+    pub fn text_pairs(&self, key: &str, problems: &mut Problems) -> Vec<(Spanned<String>, Spanned<String>)> {
         let Some(pair) = self.get(key) else { return Vec::new() };
         let what = format!("`{key}` of {}", self.what);
         let Some(inner) = Self::open_any(&pair.value, what.clone(), problems) else { return Vec::new() };
@@ -177,7 +196,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A node as text, or a finding that says how to make it one.
-pub(crate) fn text_of(node: &Node, what: &str, problems: &mut Problems) -> Option<Spanned<String>> {
+pub fn text_of(node: &Node, what: &str, problems: &mut Problems) -> Option<Spanned<String>> {
     if let Value::Scalar(scalar) = &node.value {
         let text = &scalar.text;
         match scalar.resolve() {
