@@ -170,7 +170,7 @@ mod tests {
             }],
             first_outcome: 7,
         };
-        assert_eq!(decode(encode(&spec)).unwrap(), spec);
+        assert_eq!(decode(encode(&spec).unwrap()).unwrap(), spec);
     }
 
     #[test]
