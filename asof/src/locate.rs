@@ -246,7 +246,8 @@ impl Locate {
         for bounds in index.slot_starts.windows(2) {
             let mut best: Option<(usize, Candidate)> = None;
             let mut seen: Option<i64> = None;
-            for slot in bounds[0] as usize..bounds[1] as usize {
+            let (start, end) = (bounds[0] as usize, bounds[1] as usize);
+            for (slot, answer) in (start..end).zip(&mut outcomes[start..end]) {
                 let own = self.candidates[slot];
                 if own.row != NO_ROW && best.is_none_or(|(held, row)| self.is_better(slot, own, held, row)) {
                     best = Some((slot, own));
@@ -258,10 +259,10 @@ impl Locate {
                         self.candidates[slot] = row;
                         let was_tied = !tied.is_empty() && tied.binary_search(&as_u32(held)).is_ok();
                         let outcome = if was_tied { Outcome::MatchedByTie } else { Outcome::Matched };
-                        outcomes[slot] = outcome.code();
+                        *answer = outcome.code();
                     }
                     _ if seen.is_some_and(|seen| !self.is_expired(slot, seen)) => {
-                        outcomes[slot] = Outcome::Hidden.code();
+                        *answer = Outcome::Hidden.code();
                     }
                     _ => {}
                 }
