@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use backsight_asof::JoinForm;
 use backsight_registry::ttl::ttl_text;
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +118,11 @@ impl Explanation {
             memory_limit_bytes,
             key_sets: key_sets(&prepared.views),
             views: prepared.views.iter().map(explained).collect(),
-            shuffle_estimate_bytes: shards.shards.iter().map(|shard| shard.bytes_to_read).sum(),
+            // The late form exchanges nothing.
+            shuffle_estimate_bytes: match prepared.input.form {
+                JoinForm::LateFold => 0,
+                _ => shards.shards.iter().map(|shard| shard.bytes_to_read).sum(),
+            },
             memory_estimate_bytes: largest * row_bytes,
             scans,
             shards,

@@ -1,5 +1,6 @@
 //! Reads columns of known rows of a source: row group by row group, straight from the Parquet files.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,7 +25,6 @@ use crate::parquet_table::ParquetTable;
 const BATCH_ROWS: usize = 32_768;
 
 /// Some columns of the row groups of a source that a retrieval reads.
-#[derive(Debug)]
 pub(crate) struct ParquetColumns {
     table: Arc<ParquetTable>,
     schema: SchemaRef,
@@ -48,6 +48,12 @@ impl ParquetColumns {
             .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
         let (groups, units) = groups.into_iter().map(|(file, group, rows)| ((file, group), rows)).unzip();
         Ok(Self { table: Arc::clone(table), schema: Arc::new(Schema::new(fields)), groups, units })
+    }
+}
+
+impl fmt::Debug for ParquetColumns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} columns of {}", self.schema.fields().len(), self.table.role)
     }
 }
 

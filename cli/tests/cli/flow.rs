@@ -81,7 +81,7 @@ fn json_of_every_command_is_json() {
     assert_eq!(preview["report"]["views"][0]["matched"], 18);
     let explained =
         world.run(&format!("{RETRIEVE} --output - --explain --output-format json")).expect(0).json();
-    assert_eq!(explained["form"], "slot fold");
+    assert_eq!(explained["form"], "late slot fold");
     let dataset = world.run(&format!("{RETRIEVE} --output out --output-format json")).expect(0).json();
     assert_eq!((&dataset["repeated"], &dataset["manifest"]["rows"]), (&json!(false), &json!(20)));
     let teardown = world.run("-c taxi teardown --yes --output-format json").expect(0).json();
@@ -291,7 +291,8 @@ fn explain_shows_scans_and_plan_and_writes_nothing() {
         .out;
     for part in [
         "engine   embedded, 3 partitions, 1 key set\n",
-        "join     slot fold\n",
+        "join     late slot fold\n",
+        "shuffle  about 0 B\n",
         "memory   limit 1.0 GiB; the join of one shard",
         "driver_hourly_stats  driver_id  100d",
         "driver_hourly_stats  1 of 1",

@@ -71,7 +71,12 @@ impl Ready {
         let read = workspace.registry.read().await?;
         let catalog = read.document.catalog(workspace.project())?;
         let engine = args.engine.unwrap_or(EngineName::Embedded);
-        let form = if engine == EngineName::Naive { JoinForm::NaiveLoop } else { JoinForm::LateFold };
+        let form = match engine {
+            EngineName::Embedded => JoinForm::LateFold,
+            // Executors share no memory.
+            EngineName::Ballista => JoinForm::SlotFold,
+            EngineName::Naive => JoinForm::NaiveLoop,
+        };
         let bases = Bases { working: &program.environment.working, repo: &workspace.repo };
         let request = args.request(workspace.project());
         let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
