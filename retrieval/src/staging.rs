@@ -12,6 +12,7 @@ use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::error::RetrievalError;
@@ -154,9 +155,9 @@ impl PartSink {
             }
             Some(store) => {
                 let path = location.path();
-                let id =
-                    store.create_multipart(&path).await.map_err(|e| StorageError::classify(&location, e))?;
-                log.record(location.clone(), Staged::Upload { upload_id: id.clone(), parts: vec![] });
+                let id = begin_upload(&store, log, &location)
+                    .await
+                    .map_err(|e| StorageError::classify(&location, e))?;
                 Target::Upload(Box::new(Upload {
                     store,
                     path,
@@ -209,6 +210,33 @@ impl PartSink {
         };
         Ok((staged, self.bytes))
     }
+}
+
+/// Begins an upload and records it. Who asked may be gone when the store answers, a cancelled task for one; nobody else
+/// knows the upload's id, so it is then aborted at once.
+async fn begin_upload(
+    store: &Arc<dyn MultipartStore>,
+    log: &StagingLog,
+    location: &Location,
+) -> object_store::Result<String> {
+    let (answer, waiting) = oneshot::channel();
+    let (store, log, location) = (Arc::clone(store), log.clone(), location.clone());
+    #[expect(clippy::disallowed_methods, reason = "it must outlive the task that asks, and ends by itself")]
+    tokio::spawn(async move {
+        let path = location.path();
+        let begun = store.create_multipart(&path).await;
+        if let Ok(id) = &begun {
+            // Before the answer: whoever has it can rely on the log.
+            log.record(location.clone(), Staged::Upload { upload_id: id.clone(), parts: vec![] });
+        }
+        if let Err(Ok(id)) = answer.send(begun)
+            && let Err(error) = store.abort_multipart(&path, &id).await
+        {
+            tracing::warn!(part = %location, %error, "an upload that nobody waits for could not be aborted");
+        }
+    });
+    let unanswered = |gone| Err(object_store::Error::Generic { store: "upload", source: Box::new(gone) });
+    waiting.await.unwrap_or_else(unanswered)
 }
 
 impl Upload {
@@ -283,4 +311,87 @@ pub(crate) fn local_path(location: &Location) -> Result<PathBuf, RetrievalError>
     location
         .local_path()
         .ok_or_else(|| RetrievalError::Bug { message: format!("`{location}` is not on a file system") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use async_trait::async_trait;
+    use object_store::path::Path as ObjectPath;
+    use object_store::{MultipartId, PutPayload, PutResult};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// A store that answers the beginning of an upload when it is told to, and says when one was aborted.
+    #[derive(Debug, Default)]
+    struct SlowStore {
+        may_answer: Notify,
+        aborted: Notify,
+    }
+
+    #[async_trait]
+    impl MultipartStore for SlowStore {
+        async fn create_multipart(&self, _: &ObjectPath) -> object_store::Result<MultipartId> {
+            self.may_answer.notified().await;
+            Ok("upload-1".into())
+        }
+
+        async fn put_part(
+            &self,
+            _: &ObjectPath,
+            _: &MultipartId,
+            _: usize,
+            _: PutPayload,
+        ) -> object_store::Result<PartId> {
+            unreachable!("no part is sent")
+        }
+
+        async fn complete_multipart(
+            &self,
+            _: &ObjectPath,
+            _: &MultipartId,
+            _: Vec<PartId>,
+        ) -> object_store::Result<PutResult> {
+            unreachable!("nothing is completed")
+        }
+
+        async fn abort_multipart(&self, _: &ObjectPath, id: &MultipartId) -> object_store::Result<()> {
+            assert_eq!(id, "upload-1");
+            self.aborted.notify_one();
+            Ok(())
+        }
+    }
+
+    fn place() -> Location {
+        Location::parse("s3://bucket/out/part", Path::new("/"), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_begins_after_its_task_was_cancelled_is_aborted() {
+        let slow = Arc::new(SlowStore::default());
+        let store: Arc<dyn MultipartStore> = Arc::clone(&slow) as _;
+        let log = StagingLog::default();
+        let place = place();
+        tokio::select! {
+            biased;
+            _ = begin_upload(&store, &log, &place) => unreachable!("the store was not told to answer"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert_eq!(log.entries(), []);
+        slow.may_answer.notify_one();
+        slow.aborted.notified().await;
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_in_the_log_as_soon_as_it_is_known() {
+        let slow = Arc::new(SlowStore::default());
+        slow.may_answer.notify_one();
+        let store: Arc<dyn MultipartStore> = Arc::clone(&slow) as _;
+        let log = StagingLog::default();
+        assert_eq!(begin_upload(&store, &log, &place()).await.unwrap(), "upload-1");
+        let recorded = Staged::Upload { upload_id: "upload-1".into(), parts: vec![] };
+        assert_eq!(log.entries(), [(place(), recorded)]);
+    }
 }
