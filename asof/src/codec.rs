@@ -1,23 +1,39 @@
-//! Carries the physical operator to executors: a version, a form, positions and bounds.
+//! Carries the physical operators to executors: a version, a form, positions and bounds.
 
 use std::sync::Arc;
 
-use backsight_proto::plan::{AsofJoin, AsofLookup, PLAN_FORMAT};
+use backsight_proto::plan::{AsofJoin, AsofLookup, Candidates, PLAN_FORMAT};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use prost::Message;
 
+use crate::candidates::CandidatesSpec;
+use crate::candidates_exec::CandidatesExec;
 use crate::exec::AsofJoinExec;
+use crate::late::LateColumns;
 use crate::spec::{AsofSpec, JoinForm, LookupSpec, PayloadColumn};
 
-/// First bytes of an encoded join, so that a composed codec does not take another node's bytes for one.
-const MAGIC: &[u8] = b"backsight.asof\0";
+/// First bytes of encoded operators, so that a composed codec does not take another node's bytes for one.
+const JOIN_MAGIC: &[u8] = b"backsight.asof\0";
+const CANDIDATES_MAGIC: &[u8] = b"backsight.candidates\0";
 
-/// Encodes and decodes [`AsofJoinExec`]; refuses every other node.
-#[derive(Debug, Default)]
-pub struct AsofPhysicalCodec;
+/// Reads what [`LateColumns::encode`] wrote.
+pub type LateDecoder = fn(&[u8]) -> Result<Arc<dyn LateColumns>>;
+
+/// Encodes and decodes [`AsofJoinExec`] and [`CandidatesExec`]; refuses every other node.
+#[derive(Debug)]
+pub struct AsofPhysicalCodec {
+    late: LateDecoder,
+}
+
+impl AsofPhysicalCodec {
+    /// A codec that reads late columns by `late`.
+    pub fn new(late: LateDecoder) -> Self {
+        Self { late }
+    }
+}
 
 impl PhysicalExtensionCodec for AsofPhysicalCodec {
     fn try_decode(
@@ -27,12 +43,22 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
         _: &TaskContext,
         _: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(message) = buf.strip_prefix(MAGIC) else {
+        if let Some(message) = buf.strip_prefix(JOIN_MAGIC) {
+            let spec = decode(AsofJoin::decode(message).map_err(|e| undecodable("join", &e))?)?;
+            return Ok(Arc::new(AsofJoinExec::try_new(Arc::new(spec), inputs.to_vec(), Vec::new())?));
+        }
+        let (Some(message), [lookup, spine]) = (buf.strip_prefix(CANDIDATES_MAGIC), inputs) else {
             return Err(DataFusionError::Plan("not a point-in-time join".into()));
         };
-        let message = AsofJoin::decode(message)
-            .map_err(|e| DataFusionError::Plan(format!("a point-in-time join cannot be decoded: {e}")))?;
-        Ok(Arc::new(AsofJoinExec::try_new(Arc::new(decode(message)?), inputs.to_vec(), Vec::new())?))
+        let message = Candidates::decode(message).map_err(|e| undecodable("partial fold", &e))?;
+        check_format(message.format)?;
+        let spec = CandidatesSpec {
+            lookup: decode_lookup(message.lookup)?,
+            spine_keys: positions(&message.spine_keys)?,
+            spine_instant: position(message.spine_instant)?,
+        };
+        let late = (self.late)(&message.late)?;
+        Ok(Arc::new(CandidatesExec::try_new(Arc::new(spec), Arc::clone(lookup), Arc::clone(spine), late)?))
     }
 
     fn try_encode(
@@ -41,14 +67,32 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
         buf: &mut Vec<u8>,
         _: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
-        let Some(join) = node.downcast_ref::<AsofJoinExec>() else {
+        if let Some(join) = node.downcast_ref::<AsofJoinExec>() {
+            buf.extend_from_slice(JOIN_MAGIC);
+            return encode(join.spec())?.encode(buf).map_err(|e| unencodable(&e));
+        }
+        let Some(candidates) = node.downcast_ref::<CandidatesExec>() else {
             return Err(DataFusionError::Plan(format!("{} is not a point-in-time join", node.name())));
         };
-        buf.extend_from_slice(MAGIC);
-        encode(join.spec())?
-            .encode(buf)
-            .map_err(|e| DataFusionError::Plan(format!("a point-in-time join cannot be encoded: {e}")))
+        let spec = candidates.spec();
+        let message = Candidates {
+            format: PLAN_FORMAT,
+            lookup: encode_lookup(&spec.lookup),
+            spine_keys: wide(&spec.spine_keys),
+            spine_instant: spec.spine_instant as u64,
+            late: candidates.late().encode()?,
+        };
+        buf.extend_from_slice(CANDIDATES_MAGIC);
+        message.encode(buf).map_err(|e| unencodable(&e))
     }
+}
+
+fn undecodable(what: &str, cause: &prost::DecodeError) -> DataFusionError {
+    DataFusionError::Plan(format!("a {what} cannot be decoded: {cause}"))
+}
+
+fn unencodable(cause: &prost::EncodeError) -> DataFusionError {
+    DataFusionError::Plan(format!("a point-in-time join cannot be encoded: {cause}"))
 }
 
 fn encode(spec: &AsofSpec) -> Result<AsofJoin> {
@@ -57,6 +101,7 @@ fn encode(spec: &AsofSpec) -> Result<AsofJoin> {
         form: match spec.form {
             JoinForm::SlotFold => 0,
             JoinForm::NaiveLoop => 1,
+            JoinForm::CandidateFold => 2,
             JoinForm::LateFold => {
                 return Err(DataFusionError::Plan("the late slot fold runs in one process".into()));
             }
@@ -79,21 +124,29 @@ fn encode_lookup(lookup: &LookupSpec) -> AsofLookup {
         payload_names: lookup.payload.iter().map(|payload| payload.output.clone()).collect(),
         ttl_nanos: lookup.ttl_nanos.map(|ttl| ttl.to_string()).unwrap_or_default(),
         created_cut: lookup.created_cut,
+        tally: lookup.tally.map(|column| column as u64),
+        ordinal: lookup.ordinal.map(|column| column as u64),
+        late_created: lookup.late_created.map(|column| column as u64),
     }
 }
 
-fn decode(message: AsofJoin) -> Result<AsofSpec> {
-    if message.format != PLAN_FORMAT {
-        return Err(DataFusionError::Plan(format!(
-            "the plan has format {}, this process reads format {PLAN_FORMAT}: scheduler and executors must run \
-             one version",
-            message.format
-        )));
+fn check_format(format: u32) -> Result<()> {
+    if format == PLAN_FORMAT {
+        return Ok(());
     }
+    Err(DataFusionError::Plan(format!(
+        "the plan has format {format}, this process reads format {PLAN_FORMAT}: scheduler and executors must run one \
+         version"
+    )))
+}
+
+fn decode(message: AsofJoin) -> Result<AsofSpec> {
+    check_format(message.format)?;
     Ok(AsofSpec {
         form: match message.form {
             0 => JoinForm::SlotFold,
             1 => JoinForm::NaiveLoop,
+            2 => JoinForm::CandidateFold,
             other => return Err(DataFusionError::Plan(format!("unknown form {other} of the join"))),
         },
         spine_keys: positions(&message.spine_keys)?,
@@ -124,8 +177,9 @@ fn decode_lookup(message: AsofLookup) -> Result<LookupSpec> {
         name: message.name,
         keys: positions(&message.keys)?,
         time: position(message.time)?,
-        ordinal: None,
-        late_created: None,
+        ordinal: message.ordinal.map(position).transpose()?,
+        late_created: message.late_created.map(position).transpose()?,
+        tally: message.tally.map(position).transpose()?,
         created: message.created.map(position).transpose()?,
         ties: positions(&message.ties)?,
         payload,
@@ -157,8 +211,9 @@ mod tests {
             spine_keys: vec![3, 1],
             spine_instant: 2,
             lookups: vec![LookupSpec {
-                ordinal: None,
-                late_created: None,
+                ordinal: Some(7),
+                late_created: Some(8),
+                tally: Some(9),
                 name: "view".into(),
                 keys: vec![0, 4],
                 time: 1,

@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions, SendableRecordBatchStream,
 };
 
-use crate::fold_metrics::{self, FoldMetrics};
+use crate::fold_metrics::{self, FoldAccount, FoldMetrics};
 use crate::late::LateColumns;
 use crate::late_fold::{self, SharedFold, WholeJoin};
 use crate::spec::{AsofSpec, JoinForm};
@@ -60,7 +60,7 @@ impl AsofJoinExec {
             spec.output_schema(spine.schema().as_ref(), &schemas, &late)?
         };
         let partitioning = match spec.form {
-            JoinForm::SlotFold => spine.output_partitioning().clone(),
+            JoinForm::SlotFold | JoinForm::CandidateFold => spine.output_partitioning().clone(),
             JoinForm::LateFold => {
                 Partitioning::UnknownPartitioning(spine.output_partitioning().partition_count())
             }
@@ -87,11 +87,11 @@ impl AsofJoinExec {
         &self.spec
     }
 
-    /// Feature rows folded for a partition, by the number of the lookup's outcome column. All of them once the
-    /// partition's stream has ended; none for the naive loop, which does not count.
-    pub fn folded_rows(&self, partition: usize) -> Vec<(usize, u64)> {
-        let counted = fold_metrics::folded_rows(&self.metrics.clone_inner(), partition);
-        counted.into_iter().map(|(lookup, rows)| (self.spec.first_outcome + lookup, rows)).collect()
+    /// What became of the feature rows of a partition, by the number of the lookup's outcome column. Complete once the
+    /// partition's stream has ended; nothing for the naive loop, which does not count.
+    pub fn accounts(&self, partition: usize) -> Vec<(usize, FoldAccount)> {
+        let accounts = fold_metrics::accounts(&self.metrics.clone_inner(), partition);
+        accounts.into_iter().map(|(lookup, account)| (self.spec.first_outcome + lookup, account)).collect()
     }
 
     fn key_columns(&self, input: usize) -> Vec<Arc<dyn PhysicalExpr>> {
@@ -112,11 +112,8 @@ impl AsofJoinExec {
         }
         let counts: Vec<usize> =
             self.inputs.iter().map(|input| input.output_partitioning().partition_count()).collect();
-        let wanted = match (self.spec.form, self.spec.spine_keys.is_empty()) {
-            (JoinForm::SlotFold, false) => counts[0],
-            _ => 1,
-        };
-        let spine_is_free = self.spec.form == JoinForm::SlotFold;
+        let spine_is_free = self.spec.form != JoinForm::NaiveLoop;
+        let wanted = if spine_is_free && !self.spec.spine_keys.is_empty() { counts[0] } else { 1 };
         let checked = if spine_is_free { &counts[1..] } else { &counts[..] };
         if checked.iter().any(|&count| count != wanted) {
             return Err(DataFusionError::Internal(format!(
@@ -166,12 +163,12 @@ impl ExecutionPlan for AsofJoinExec {
             JoinForm::NaiveLoop => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; inputs])
             }
-            JoinForm::SlotFold if self.spec.spine_keys.is_empty() => {
+            JoinForm::SlotFold | JoinForm::CandidateFold if self.spec.spine_keys.is_empty() => {
                 let mut wanted = vec![Distribution::SinglePartition; inputs];
                 wanted[0] = Distribution::UnspecifiedDistribution;
                 InputDistributionRequirements::new(wanted)
             }
-            JoinForm::SlotFold => InputDistributionRequirements::co_partitioned(
+            JoinForm::SlotFold | JoinForm::CandidateFold => InputDistributionRequirements::co_partitioned(
                 (0..inputs).map(|input| Distribution::KeyPartitioned(self.key_columns(input))).collect(),
             ),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use futures::future::BoxFuture;
 
@@ -32,6 +32,14 @@ pub trait LateColumns: fmt::Debug + Send + Sync {
         columns: Vec<usize>,
         context: Arc<TaskContext>,
     ) -> BoxFuture<'static, Result<Vec<ArrayRef>>>;
+
+    /// The reader as it travels to executors, to be read there by a [`crate::LateDecoder`].
+    ///
+    /// # Errors
+    /// Of a reader that works in this process only.
+    fn encode(&self) -> Result<Vec<u8>> {
+        Err(DataFusionError::Plan(format!("{self:?} are read in this process only")))
+    }
 }
 
 /// A reader in a logical plan, where nodes are compared: two are equal when they are the same one.

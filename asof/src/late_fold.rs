@@ -242,7 +242,7 @@ async fn locate_lookup(
         held.try_grow(state)?;
         let mut locate = Locate::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?;
         let mut stream = input.execute(partition, Arc::clone(&join.context))?;
-        let (rows, time) = (metrics.folded_rows[lookup].clone(), metrics.fold_time.clone());
+        let (rows, time) = (metrics.lookups[lookup].folded.clone(), metrics.fold_time.clone());
         tasks.spawn(async move {
             while let Some(batch) = stream.try_next().await? {
                 let _timer = time.timer();

@@ -4,6 +4,9 @@
 //! columns) the join finds the lookup row that was known at that instant: equal keys, `time <= instant`,
 //! `time >= instant - ttl`, and of these the latest. It knows nothing of features or registries.
 
+mod candidates;
+mod candidates_exec;
+mod candidates_node;
 mod codec;
 mod exec;
 mod fetched;
@@ -17,6 +20,7 @@ mod locate;
 mod logical;
 mod naive;
 mod outcome;
+mod partial_fold;
 mod planner;
 mod retained;
 mod row_set;
@@ -24,12 +28,16 @@ mod settle;
 mod slot_fold;
 mod slot_index;
 mod spec;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod ties;
 
-pub use codec::AsofPhysicalCodec;
+pub use candidates::CandidatesSpec;
+pub use candidates_node::CandidatesNode;
+pub use codec::{AsofPhysicalCodec, LateDecoder};
 pub use exec::AsofJoinExec;
+pub use fold_metrics::FoldAccount;
 pub use instants::nanos_per;
 pub use late::LateColumns;
 pub use logical::AsofJoinNode;

@@ -14,6 +14,7 @@ use crate::exec::timestamp_unit;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::outcome::Outcome;
+use crate::settle::Tied;
 use crate::slot_index::SlotIndex;
 use crate::spec::LookupSpec;
 
@@ -49,9 +50,9 @@ pub(crate) struct Locate {
     /// Whether rows of equal times have to be told apart.
     keeps_rivals: bool,
     pub(crate) candidates: Vec<Candidate>,
-    created: Vec<Option<i64>>,
+    pub(crate) created: Vec<Option<i64>>,
     /// Under a created cut: the greatest event time whatever its created time; `i64::MIN` also says none.
-    seen: Vec<Option<i64>>,
+    pub(crate) seen: Vec<Option<i64>>,
     pub(crate) rivals: Vec<Rival>,
     groups: Vec<u32>,
     slots: Vec<u32>,
@@ -240,7 +241,7 @@ impl Locate {
 
     /// The running maximum along each key's slots, tested against the ttl: the candidates become the winners, and each
     /// slot has an outcome. `tied` are the slots whose candidate the tie columns chose, ascending.
-    pub(crate) fn finish(&mut self, tied: &[u32]) -> Vec<u8> {
+    pub(crate) fn finish(&mut self, tied: &[Tied]) -> Vec<u8> {
         let mut outcomes = vec![Outcome::NoneInReach.code(); self.index.slots()];
         let index = Arc::clone(&self.index);
         for bounds in index.slot_starts.windows(2) {
@@ -257,7 +258,8 @@ impl Locate {
                 match best {
                     Some((held, row)) if !self.is_expired(slot, row.time) => {
                         self.candidates[slot] = row;
-                        let was_tied = !tied.is_empty() && tied.binary_search(&as_u32(held)).is_ok();
+                        let was_tied = !tied.is_empty()
+                            && tied.binary_search_by_key(&as_u32(held), |tied| tied.slot).is_ok();
                         let outcome = if was_tied { Outcome::MatchedByTie } else { Outcome::Matched };
                         *answer = outcome.code();
                     }

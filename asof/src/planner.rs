@@ -1,4 +1,4 @@
-//! Plans the logical node as the physical operator.
+//! Plans the logical nodes as physical operators.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
+use crate::candidates_exec::CandidatesExec;
+use crate::candidates_node::CandidatesNode;
 use crate::exec::AsofJoinExec;
 use crate::logical::AsofJoinNode;
 
@@ -28,7 +30,14 @@ impl ExtensionPlanner for AsofPlanner {
         _: &dyn Session,
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(node) = node.as_any().downcast_ref::<AsofJoinNode>() else { return Ok(None) };
-        Ok(Some(Arc::new(AsofJoinExec::try_new(Arc::clone(node.spec()), inputs.to_vec(), node.late())?)))
+        if let Some(node) = node.as_any().downcast_ref::<AsofJoinNode>() {
+            let join = AsofJoinExec::try_new(Arc::clone(node.spec()), inputs.to_vec(), node.late())?;
+            return Ok(Some(Arc::new(join)));
+        }
+        let (Some(node), [lookup, spine]) = (node.as_any().downcast_ref::<CandidatesNode>(), inputs) else {
+            return Ok(None);
+        };
+        let (spec, late) = (Arc::clone(node.spec()), Arc::clone(node.late()));
+        Ok(Some(Arc::new(CandidatesExec::try_new(spec, Arc::clone(lookup), Arc::clone(spine), late)?)))
     }
 }

@@ -36,6 +36,14 @@ impl Deciders {
     }
 }
 
+/// A slot whose candidate the tie columns chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tied {
+    pub(crate) slot: u32,
+    /// A row that it was chosen over.
+    pub(crate) over: u64,
+}
+
 /// Lets the rivals contend; returns the slots whose candidate the tie columns chose, ascending.
 pub(crate) async fn settle(
     locate: &mut Locate,
@@ -44,7 +52,7 @@ pub(crate) async fn settle(
     context: &Arc<TaskContext>,
     at_once: usize,
     memory: &mut MemoryReservation,
-) -> Result<Vec<u32>> {
+) -> Result<Vec<Tied>> {
     locate.prune_rivals();
     if locate.rivals.is_empty() {
         return Ok(Vec::new());
@@ -80,7 +88,7 @@ pub(crate) async fn settle(
     Ok(tied)
 }
 
-fn choose(locate: &mut Locate, rows: &RowSet, created: Option<&Rows>, ties: Option<&Rows>) -> Vec<u32> {
+fn choose(locate: &mut Locate, rows: &RowSet, created: Option<&Rows>, ties: Option<&Rows>) -> Vec<Tied> {
     let place = |row: u64| usize::try_from(rows.rank(row)).unwrap_or(usize::MAX);
     let compare = |column: Option<&Rows>, one: u64, other: u64| {
         column.map_or(Ordering::Equal, |rows| rows.row(place(one)).cmp(&rows.row(place(other))))
@@ -90,27 +98,22 @@ fn choose(locate: &mut Locate, rows: &RowSet, created: Option<&Rows>, ties: Opti
     for group in rivals.chunk_by(|one, other| one.slot == other.slot) {
         let slot = group[0].slot;
         let candidate = &mut locate.candidates[slot as usize];
-        let mut was_tied = false;
+        let mut over = None;
         for rival in group {
             match compare(created, rival.row, candidate.row) {
                 Ordering::Less => {}
                 Ordering::Greater => {
                     candidate.row = rival.row;
-                    was_tied = false;
+                    over = None;
                 }
                 Ordering::Equal => match compare(ties, rival.row, candidate.row) {
                     Ordering::Equal => {}
-                    Ordering::Less => was_tied = true,
-                    Ordering::Greater => {
-                        candidate.row = rival.row;
-                        was_tied = true;
-                    }
+                    Ordering::Less => over = Some(rival.row),
+                    Ordering::Greater => over = Some(std::mem::replace(&mut candidate.row, rival.row)),
                 },
             }
         }
-        if was_tied {
-            tied.push(slot);
-        }
+        tied.extend(over.map(|over| Tied { slot, over }));
     }
     tied
 }

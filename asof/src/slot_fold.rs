@@ -14,6 +14,7 @@ use crate::fold::{FoldedLookup, LookupFold};
 use crate::fold_metrics::FoldMetrics;
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
+use crate::tally::Tally;
 
 /// The output of one partition.
 pub(crate) fn stream(
@@ -97,7 +98,16 @@ async fn fold_lookup(
     let mut stream = join.lookup(lookup)?;
     while let Some(batch) = stream.try_next().await? {
         let _timer = metrics.fold_time.timer();
-        metrics.folded_rows[lookup].add(batch.num_rows());
+        let counts = &metrics.lookups[lookup];
+        match spec.tally {
+            None => counts.folded.add(batch.num_rows()),
+            Some(column) => {
+                let mut tally = Tally::default();
+                counts.received.add(count(tally.take(batch.column(column))?));
+                counts.folded.add(count(tally.folded));
+                counts.sent.add(count(tally.sent));
+            }
+        }
         fold.push(&batch)?;
         memory.try_resize(before + state + fold.retained_bytes())?;
         // Without room for the copy nothing is wrong yet; it is tried again with the next batch.
@@ -112,6 +122,10 @@ async fn fold_lookup(
     let folded = fold.finish();
     memory.try_resize(before + folded.memory_bytes())?;
     Ok(folded)
+}
+
+fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
 /// Writes the answers beside the spine's rows.

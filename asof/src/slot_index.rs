@@ -49,8 +49,10 @@ impl SlotIndexBuilder {
         })
     }
 
-    pub(crate) fn push(&mut self, keys: &[ArrayRef], instants: &ArrayRef) -> Result<()> {
+    /// Takes a batch in; returns which of its rows are the first of their keys.
+    pub(crate) fn push(&mut self, keys: &[ArrayRef], instants: &ArrayRef) -> Result<Vec<u32>> {
         let rows = instants.len();
+        let mut next_group = as_u32(self.keys.groups());
         let first = self.instants.len();
         if first + rows > ROWS_MAX {
             return Err(DataFusionError::ResourcesExhausted(format!(
@@ -62,7 +64,13 @@ impl SlotIndexBuilder {
         self.instants.extend_from_slice(&instants.values);
         self.instant_nulls
             .extend((0..rows).filter(|&row| instants.is_null(row)).map(|row| as_u32(first + row)));
-        Ok(())
+        // Groups are numbered in order of first sight.
+        let is_first = |&(&group, _): &(&u32, u32)| {
+            let is_first = group == next_group;
+            next_group += u32::from(is_first);
+            is_first
+        };
+        Ok(self.groups[first..].iter().zip(0..).filter(is_first).map(|(_, row)| row).collect())
     }
 
     /// Bytes held now, and bytes that [`Self::finish`] will need on top for a while.
@@ -157,6 +165,12 @@ impl SlotIndex {
         (slot < end).then_some(slot)
     }
 
+    /// The group that a slot is of.
+    pub(crate) fn group_of(&self, slot: usize) -> u32 {
+        // Groups without slots start where the next one does.
+        as_u32(self.slot_starts.partition_point(|&start| start as usize <= slot) - 1)
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.keys.memory_bytes()
             + self.slot_starts.capacity() * 4
@@ -192,8 +206,9 @@ mod tests {
             None,
             None,
         ]));
-        builder.push(&[keys], &instants).unwrap();
+        assert_eq!(builder.push(&[keys], &instants).unwrap(), [0, 3]);
         let index = builder.finish();
+        assert_eq!([0, 1, 2].map(|slot| index.group_of(slot)), [0, 0, 1]);
         assert_eq!(index.slot_instants, [10, 30, 20]);
         assert_eq!(index.slot_starts, [0, 2, 3]);
         let slots: Vec<RowSlot> = (0..7).map(|row| index.row_slot(row)).collect();

@@ -13,6 +13,9 @@ pub enum JoinForm {
     /// The slot fold in one process: all partitions share one index of the spine, nothing is exchanged, and columns are
     /// read late, for winners only.
     LateFold,
+    /// The slot fold whose scan tasks fold their own rows first, against a broadcast of the spine's keys and instants, so
+    /// that only candidates are exchanged ([`crate::CandidatesSpec`]).
+    CandidateFold,
     /// Compare every spine row with every lookup row: the oracle, for small data only.
     NaiveLoop,
 }
@@ -23,6 +26,7 @@ impl JoinForm {
         match self {
             Self::SlotFold => "slot fold",
             Self::LateFold => "late slot fold",
+            Self::CandidateFold => "candidate fold",
             Self::NaiveLoop => "naive loop",
         }
     }
@@ -52,6 +56,8 @@ pub struct LookupSpec {
     pub ordinal: Option<usize>,
     /// Where the form reads late and no cut needs it sooner: the created time among the late columns.
     pub late_created: Option<usize>,
+    /// Where the input is a partial fold's ([`crate::CandidatesSpec`]): position of its tallies.
+    pub tally: Option<usize>,
     /// Columns that decide between rows of equal event and created time, most significant first; late columns where the
     /// form reads late.
     pub ties: Vec<usize>,
@@ -154,6 +160,9 @@ impl AsofSpec {
             }
             if let Some(created) = spec.late_created {
                 timestamp(payload, created, "the created time")?;
+            }
+            if let Some(tally) = spec.tally {
+                column(schema, tally)?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use datafusion_proto::physical_plan::{ComposedPhysicalExtensionCodec, PhysicalEx
 pub fn physical_codec() -> Arc<dyn PhysicalExtensionCodec> {
     Arc::new(ComposedPhysicalExtensionCodec::new(vec![
         Arc::new(BallistaPhysicalExtensionCodec::default()),
-        Arc::new(AsofPhysicalCodec),
+        Arc::new(AsofPhysicalCodec::new(backsight_retrieval::decode_late)),
         Arc::new(RetrievalPhysicalCodec),
     ]))
 }

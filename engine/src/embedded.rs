@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backsight_asof::JoinForm;
-use backsight_retrieval::{RetrievalEngine, RetrievalError, RunContext, WriteContext};
+use backsight_retrieval::{FormChoice, RetrievalEngine, RetrievalError, RunContext, WriteContext};
 use backsight_storage::Stores;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -19,19 +18,23 @@ use crate::session::{force_settings, runtime, state};
 #[derive(Debug)]
 pub struct EmbeddedEngine {
     stores: Stores,
-    form: JoinForm,
+    form: FormChoice,
     state: SessionState,
 }
 
 impl EmbeddedEngine {
-    /// An engine that joins by `form` within `options`.
+    /// An engine that finds its form by `form`, within `options`.
     ///
     /// # Errors
     /// A spill folder that cannot be used.
-    pub fn new(stores: Stores, options: EngineOptions, form: JoinForm) -> Result<Self, RetrievalError> {
+    pub fn new(
+        stores: Stores,
+        options: EngineOptions,
+        form: impl Into<FormChoice>,
+    ) -> Result<Self, RetrievalError> {
         let config = force_settings(SessionConfig::new(), options.partitions.get());
         let runtime = runtime(&stores, &options).map_err(RetrievalError::from_engine)?;
-        Ok(Self { stores, form, state: state(config, runtime) })
+        Ok(Self { stores, form: form.into(), state: state(config, runtime) })
     }
 }
 
@@ -41,7 +44,7 @@ impl RetrievalEngine for EmbeddedEngine {
         "embedded"
     }
 
-    fn form(&self) -> JoinForm {
+    fn form(&self) -> FormChoice {
         self.form
     }
 

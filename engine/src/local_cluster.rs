@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backsight_asof::JoinForm;
-use backsight_retrieval::{RetrievalEngine, RetrievalError, RunContext, WriteContext};
+use backsight_retrieval::{FormChoice, RetrievalEngine, RetrievalError, RunContext, WriteContext};
 use backsight_storage::Stores;
 use ballista_core::ConfigProducer;
 use ballista_core::execution_plans::execute_physical_plan;
@@ -39,6 +38,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct LocalCluster {
     url: String,
+    form: FormChoice,
     state: SessionState,
     /// What the executors' sessions write with: the run of the moment.
     run: Arc<Mutex<RunContext>>,
@@ -49,13 +49,14 @@ pub struct LocalCluster {
 }
 
 impl LocalCluster {
-    /// Starts a scheduler and `executors`, each with `vcores` task slots; plans get `options.partitions`.
+    /// Starts a scheduler and `executors`, joining by `form`, each with `vcores` task slots; plans get `options.partitions`.
     ///
     /// # Errors
     /// Ports or folders that cannot be had.
     pub async fn start(
         stores: Stores,
         options: EngineOptions,
+        form: FormChoice,
         executors: usize,
         vcores: usize,
     ) -> Result<Self, RetrievalError> {
@@ -78,7 +79,7 @@ impl LocalCluster {
             vcores,
         ));
         let url = started.await.map_err(|e| bug(&e))??;
-        Ok(Self { url, state: state(config, runtime), run, tokio: Some(tokio), _work_dirs: work_dirs })
+        Ok(Self { url, form, state: state(config, runtime), run, tokio: Some(tokio), _work_dirs: work_dirs })
     }
 }
 
@@ -190,8 +191,8 @@ impl RetrievalEngine for LocalCluster {
         "ballista"
     }
 
-    fn form(&self) -> JoinForm {
-        JoinForm::SlotFold
+    fn form(&self) -> FormChoice {
+        self.form
     }
 
     async fn plan(&self, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, RetrievalError> {

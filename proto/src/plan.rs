@@ -1,7 +1,7 @@
 //! Plan nodes as they travel between scheduler and executors. Every message starts with a format version.
 
 /// The format of the messages below; executors refuse another one.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// A point-in-time join (`backsight-asof`). Columns are positions in the inputs' schemas.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -9,7 +9,7 @@ pub struct AsofJoin {
     /// [`PLAN_FORMAT`] of the writer.
     #[prost(uint32, tag = "1")]
     pub format: u32,
-    /// 0 slot fold, 1 naive loop.
+    /// 0 slot fold, 1 naive loop, 2 candidate fold.
     #[prost(uint32, tag = "2")]
     pub form: u32,
     /// Key columns of the spine.
@@ -56,4 +56,70 @@ pub struct AsofLookup {
     /// Whether rows must be created at or before the instant.
     #[prost(bool, tag = "9")]
     pub created_cut: bool,
+    /// Column of a partial fold's tallies.
+    #[prost(uint64, optional, tag = "10")]
+    pub tally: Option<u64>,
+    /// Column of the ordinals by which late columns are read.
+    #[prost(uint64, optional, tag = "11")]
+    pub ordinal: Option<u64>,
+    /// The created time among the late columns.
+    #[prost(uint64, optional, tag = "12")]
+    pub late_created: Option<u64>,
+}
+
+/// A partial fold of a lookup (`backsight-asof`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Candidates {
+    /// [`PLAN_FORMAT`] of the writer.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// The lookup.
+    #[prost(message, required, tag = "2")]
+    pub lookup: AsofLookup,
+    /// Key columns of the spine.
+    #[prost(uint64, repeated, tag = "3")]
+    pub spine_keys: Vec<u64>,
+    /// Instant column of the spine.
+    #[prost(uint64, tag = "4")]
+    pub spine_instant: u64,
+    /// What reads the late columns: a [`LateSource`], which `backsight-asof` does not look into.
+    #[prost(bytes = "vec", tag = "5")]
+    pub late: Vec<u8>,
+}
+
+/// Files whose rows' columns are read once it is known which rows are needed (`backsight-retrieval`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LateSource {
+    /// What messages call the source.
+    #[prost(string, tag = "1")]
+    pub role: String,
+    /// The store, as a URL.
+    #[prost(string, tag = "2")]
+    pub store_url: String,
+    /// The files with row groups that are read.
+    #[prost(message, repeated, tag = "3")]
+    pub files: Vec<LateFile>,
+    /// The columns that can be read, as an empty Arrow IPC stream.
+    #[prost(bytes = "vec", tag = "4")]
+    pub schema: Vec<u8>,
+}
+
+/// One file of a [`LateSource`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LateFile {
+    /// Path in the store.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// Bytes of the file.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// Numbers of the row groups that are read.
+    #[prost(uint64, repeated, tag = "3")]
+    pub groups: Vec<u64>,
+    /// First ordinal of each of them.
+    #[prost(uint64, repeated, tag = "4")]
+    pub starts: Vec<u64>,
+    /// Rows of each of them.
+    #[prost(uint64, repeated, tag = "5")]
+    pub rows: Vec<u64>,
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backsight_asof::JoinForm;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::choose::FormChoice;
 use crate::error::RetrievalError;
 use crate::progress::Progress;
 use crate::staging::StagingLog;
@@ -18,8 +18,8 @@ pub trait RetrievalEngine: Send + Sync {
     /// The name in manifests: `embedded`, `ballista`, …
     fn name(&self) -> &'static str;
 
-    /// The form of join to plan.
-    fn form(&self) -> JoinForm;
+    /// How the form of join is found.
+    fn form(&self) -> FormChoice;
 
     /// Plans with this engine's planner, settings and number of partitions.
     ///

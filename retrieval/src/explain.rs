@@ -6,7 +6,8 @@ use backsight_asof::JoinForm;
 use backsight_registry::ttl::ttl_text;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::ViewInput;
+use crate::choose::ChosenForm;
+use crate::plan::{PlannedView, RetrievalPlan, ViewInput};
 use crate::prepare::Prepared;
 use crate::request::RetrievalRequest;
 use crate::scan::ScanStats;
@@ -39,7 +40,7 @@ pub struct Explanation {
     pub shards: Cutting,
     /// What the join of the largest shard holds, estimated: spine rows and their slots.
     pub memory_estimate_bytes: u64,
-    /// What crosses the exchanges, estimated: all columns of what is scanned.
+    /// What crosses the exchanges, estimated, in bytes as they are in the files.
     pub shuffle_estimate_bytes: u64,
     /// What a user should know.
     pub notes: Vec<String>,
@@ -62,6 +63,9 @@ pub struct ExplainedView {
     pub ttl: Option<String>,
     /// Where it is.
     pub source: String,
+    /// How it is joined, and why.
+    #[serde(default)]
+    pub chosen: ChosenForm,
 }
 
 /// A join key on both sides.
@@ -113,16 +117,17 @@ impl Explanation {
             spine_rows: prepared.spine.rows(),
             instant_column: plan.instant_column.clone(),
             engine: engine.to_owned(),
-            form: prepared.input.form.name().to_owned(),
+            form: plan.forms(),
             partitions,
             memory_limit_bytes,
             key_sets: key_sets(&prepared.views),
-            views: prepared.views.iter().map(explained).collect(),
-            // The late form exchanges nothing.
-            shuffle_estimate_bytes: match prepared.input.form {
-                JoinForm::LateFold => 0,
-                _ => shards.shards.iter().map(|shard| shard.bytes_to_read).sum(),
-            },
+            views: prepared
+                .views
+                .iter()
+                .zip(&plan.views)
+                .map(|(view, planned)| explained(view, planned))
+                .collect(),
+            shuffle_estimate_bytes: exchanged_bytes(plan),
             memory_estimate_bytes: largest * row_bytes,
             scans,
             shards,
@@ -132,7 +137,23 @@ impl Explanation {
     }
 }
 
-fn explained(view: &ViewInput) -> ExplainedView {
+/// Bytes of the spine and of the views' rows that are exchanged, as they are in the files.
+fn exchanged_bytes(plan: &RetrievalPlan) -> u64 {
+    let Some(((_, spine), views)) = plan.scans.split_first() else { return 0 };
+    let all: u64 = views
+        .iter()
+        .zip(&plan.views)
+        .map(|((_, scan), view)| scan.bytes / scan.rows.max(1) * view.chosen.exchanged_rows)
+        .sum();
+    // The late form exchanges neither.
+    if plan.views.iter().all(|view| view.chosen.form == JoinForm::LateFold.name()) {
+        all
+    } else {
+        all + spine.bytes
+    }
+}
+
+fn explained(view: &ViewInput, planned: &PlannedView) -> ExplainedView {
     let resolved = &view.resolved;
     ExplainedView {
         view: resolved.view.name.clone(),
@@ -145,6 +166,7 @@ fn explained(view: &ViewInput) -> ExplainedView {
         features: resolved.features.iter().map(|feature| feature.output.clone()).collect(),
         ttl: resolved.view.ttl.map(|ttl| ttl_text(Some(ttl))),
         source: view.table.location.to_string(),
+        chosen: planned.chosen.clone(),
     }
 }
 

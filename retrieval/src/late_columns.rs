@@ -7,7 +7,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 use backsight_asof::LateColumns;
+use backsight_proto::plan::{LateFile, LateSource};
+use backsight_storage::Location;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -16,6 +20,9 @@ use futures::future::{BoxFuture, FutureExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use prost::Message;
+use tokio::sync::OnceCell;
 
 use crate::error::RetrievalError;
 use crate::object_reader::ObjectReader;
@@ -26,18 +33,27 @@ const BATCH_ROWS: usize = 32_768;
 
 /// Some columns of the row groups of a source that a retrieval reads.
 pub(crate) struct ParquetColumns {
-    table: Arc<ParquetTable>,
+    role: String,
+    store_url: String,
     schema: SchemaRef,
+    files: Vec<Arc<LateParquet>>,
     /// File and number of each row group.
     groups: Vec<(usize, usize)>,
     /// Ordinals of each row group.
     units: Vec<Range<u64>>,
 }
 
+/// A file whose footer is known, or read when it is needed.
+struct LateParquet {
+    location: Location,
+    size: u64,
+    metadata: OnceCell<Arc<ParquetMetaData>>,
+}
+
 impl ParquetColumns {
     /// A reader of `columns` in `groups`: file, number and ordinals of each row group, ascending.
     pub(crate) fn try_new(
-        table: &Arc<ParquetTable>,
+        table: &ParquetTable,
         groups: Vec<(usize, usize, Range<u64>)>,
         columns: Vec<String>,
     ) -> Result<Self, RetrievalError> {
@@ -46,14 +62,88 @@ impl ParquetColumns {
             .map(|name| table.schema.field_with_name(name).cloned())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
+        let files = table.files.iter().map(|file| {
+            let location = file.entry.location.clone();
+            let metadata = OnceCell::new_with(Some(Arc::clone(&file.metadata)));
+            Arc::new(LateParquet { location, size: file.entry.size, metadata })
+        });
         let (groups, units) = groups.into_iter().map(|(file, group, rows)| ((file, group), rows)).unzip();
-        Ok(Self { table: Arc::clone(table), schema: Arc::new(Schema::new(fields)), groups, units })
+        Ok(Self {
+            role: table.role.clone(),
+            store_url: table.location.store_url().to_string(),
+            schema: Arc::new(Schema::new(fields)),
+            files: files.collect(),
+            groups,
+            units,
+        })
     }
+
+    fn to_message(&self) -> Result<LateSource> {
+        let mut schema = StreamWriter::try_new(Vec::new(), &self.schema)?;
+        schema.finish()?;
+        let mut files: Vec<LateFile> = Vec::new();
+        let mut last = None;
+        for (&(file, group), rows) in self.groups.iter().zip(&self.units) {
+            if last.replace(file) != Some(file) {
+                let file = &self.files[file];
+                let path = file.location.path().to_string();
+                files.push(LateFile { path, size: file.size, ..LateFile::default() });
+            }
+            let Some(file) = files.last_mut() else { continue };
+            file.groups.push(group as u64);
+            file.starts.push(rows.start);
+            file.rows.push(rows.end - rows.start);
+        }
+        Ok(LateSource {
+            role: self.role.clone(),
+            store_url: self.store_url.clone(),
+            files,
+            schema: schema.into_inner()?,
+        })
+    }
+
+    fn from_message(message: &LateSource) -> Result<Self> {
+        let damaged =
+            |what: &dyn fmt::Display| DataFusionError::Plan(format!("a source cannot be decoded: {what}"));
+        let url = url::Url::parse(&message.store_url).map_err(|e| damaged(&e))?;
+        let schema = StreamReader::try_new(message.schema.as_slice(), None)?.schema();
+        let (mut files, mut groups, mut units) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, file) in message.files.iter().enumerate() {
+            if file.groups.len() != file.starts.len() || file.groups.len() != file.rows.len() {
+                return Err(damaged(&"row groups, their starts and their rows differ in number"));
+            }
+            let path = object_store::path::Path::parse(&file.path).map_err(|e| damaged(&e))?;
+            let location = Location::from_store(&url, &path).map_err(|e| damaged(&e))?;
+            files.push(Arc::new(LateParquet { location, size: file.size, metadata: OnceCell::new() }));
+            for ((&group, &start), &rows) in file.groups.iter().zip(&file.starts).zip(&file.rows) {
+                groups.push((number, usize::try_from(group).map_err(|e| damaged(&e))?));
+                units.push(start..start + rows);
+            }
+        }
+        Ok(Self {
+            role: message.role.clone(),
+            store_url: message.store_url.clone(),
+            schema,
+            files,
+            groups,
+            units,
+        })
+    }
+}
+
+/// Reads a reader of late columns that travelled with a plan.
+///
+/// # Errors
+/// Bytes that are none of ours.
+pub fn decode_late(bytes: &[u8]) -> Result<Arc<dyn LateColumns>> {
+    let message = LateSource::decode(bytes)
+        .map_err(|e| DataFusionError::Plan(format!("a source cannot be decoded: {e}")))?;
+    Ok(Arc::new(ParquetColumns::from_message(&message)?))
 }
 
 impl fmt::Debug for ParquetColumns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} columns of {}", self.schema.fields().len(), self.table.role)
+        write!(f, "{} columns of {}", self.schema.fields().len(), self.role)
     }
 }
 
@@ -75,20 +165,26 @@ impl LateColumns for ParquetColumns {
     ) -> BoxFuture<'static, Result<Vec<ArrayRef>>> {
         let (file, group) = self.groups[unit];
         let reading = GroupReading {
-            table: Arc::clone(&self.table),
-            file,
+            role: self.role.clone(),
+            store_url: self.store_url.clone(),
+            file: Arc::clone(&self.files[file]),
             group,
             rows: self.units[unit].clone(),
             wanted: Schema::new(columns.iter().map(|&c| self.schema.field(c).clone()).collect::<Vec<_>>()),
         };
         async move { reading.run(runs, &context).await }.boxed()
     }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        Ok(self.to_message()?.encode_to_vec())
+    }
 }
 
 /// One row group that is about to be read.
 struct GroupReading {
-    table: Arc<ParquetTable>,
-    file: usize,
+    role: String,
+    store_url: String,
+    file: Arc<LateParquet>,
     group: usize,
     /// Its ordinals.
     rows: Range<u64>,
@@ -97,13 +193,10 @@ struct GroupReading {
 
 impl GroupReading {
     async fn run(&self, runs: Vec<Range<u64>>, context: &TaskContext) -> Result<Vec<ArrayRef>> {
-        let file = &self.table.files[self.file];
-        let url = ObjectStoreUrl::parse(self.table.location.store_url())?;
+        let url = ObjectStoreUrl::parse(&self.store_url)?;
         let store = context.runtime_env().object_store(&url)?;
-        let reader = ObjectReader::new(store, file.entry.location.path(), file.entry.size);
-        let options = ArrowReaderOptions::new();
-        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&file.metadata), options)
-            .map_err(|error| self.failure(error))?;
+        let mut reader = ObjectReader::new(store, self.file.location.path(), self.file.size);
+        let metadata = self.metadata(&mut reader).await.map_err(|error| self.failure(error))?;
         let present: Vec<usize> = self
             .wanted
             .fields()
@@ -147,14 +240,22 @@ impl GroupReading {
             .collect()
     }
 
+    async fn metadata(&self, reader: &mut ObjectReader) -> Result<ArrowReaderMetadata, ParquetError> {
+        let footer = self.file.metadata.get_or_try_init(|| async {
+            let loaded = ArrowReaderMetadata::load_async(reader, ArrowReaderOptions::new()).await?;
+            Ok::<_, ParquetError>(Arc::clone(loaded.metadata()))
+        });
+        ArrowReaderMetadata::try_new(Arc::clone(footer.await?), ArrowReaderOptions::new())
+    }
+
     /// Storage's faults stay what they are; what is left is the file's.
     fn failure(&self, error: ParquetError) -> DataFusionError {
         if matches!(error, ParquetError::External(_)) {
             return DataFusionError::ParquetError(Box::new(error));
         }
         RetrievalError::Corrupt {
-            role: self.table.role.clone(),
-            file: Box::new(self.table.files[self.file].entry.location.clone()),
+            role: self.role.clone(),
+            file: Box::new(self.file.location.clone()),
             row_group: Some(self.group),
             detail: error.to_string(),
         }

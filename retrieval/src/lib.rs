@@ -1,6 +1,7 @@
 //! What to do: a request and a registry become a plan, its rows a committed dataset with a join report.
 
 mod bounds;
+mod choose;
 mod codec;
 mod commit;
 mod declared_types;
@@ -31,16 +32,19 @@ mod run;
 mod scan;
 mod shard_run;
 mod shards;
+mod spine_plan;
 mod staging;
 mod widen;
 mod wire_failure;
 
 pub use backsight_asof::JoinForm;
+pub use choose::{ChosenForm, FormChoice};
 pub use codec::RetrievalPhysicalCodec;
 pub use commit::{Attempt, Fence, OpenRequest, Opened, Output};
 pub use engine::{RetrievalEngine, RunContext};
 pub use error::{FileContradiction, KeyMismatch, RetrievalError};
 pub use explain::{ExplainedKey, ExplainedScan, ExplainedView, Explanation};
+pub use late_columns::decode_late;
 pub use manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart, ManifestSource};
 pub use output_state::Claimant;
 pub use parquet_table::{ParquetFile, ParquetTable};

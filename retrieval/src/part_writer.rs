@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
-use backsight_asof::AsofJoinExec;
+use backsight_asof::{AsofJoinExec, FoldAccount};
 use backsight_storage::{Location, Stores};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
@@ -95,15 +95,15 @@ pub struct PartRecord {
     /// Which partition of the plan it is.
     #[serde(default)]
     pub partition: usize,
-    /// Feature rows that the joins of its task folded for this partition, by the view's outcome number. A join below an
-    /// exchange is not seen here.
+    /// What the joins of its task did with feature rows for this partition, by the view's outcome number. A join below
+    /// an exchange is not seen here. Empty once it was checked.
     #[serde(default)]
-    pub folded: BTreeMap<usize, u64>,
+    pub folds: BTreeMap<usize, FoldAccount>,
 }
 
 impl PartRecord {
     pub(crate) fn empty(name: String, partition: usize, tally: Tally) -> Self {
-        Self { name, rows: 0, bytes: 0, checksum: 0, staged: None, tally, partition, folded: BTreeMap::new() }
+        Self { name, rows: 0, bytes: 0, checksum: 0, staged: None, tally, partition, folds: BTreeMap::new() }
     }
 }
 
@@ -211,7 +211,7 @@ impl ExecutionPlan for PartWriteExec {
         let output = Arc::clone(&schema);
         let stream = futures::stream::once(async move {
             let mut record = write_part(input, &spec, &write, number).await?;
-            record.folded = folded_rows(joins.as_ref(), partition);
+            record.folds = fold_accounts(joins.as_ref(), partition);
             let json = serde_json::to_string(&record)
                 .map_err(|e| RetrievalError::Bug { message: format!("a part cannot be reported: {e}") })?;
             let column: ArrayRef = Arc::new(StringArray::from(vec![json]));
@@ -221,20 +221,20 @@ impl ExecutionPlan for PartWriteExec {
     }
 }
 
-/// What the joins below have folded for a partition that has run to its end.
-fn folded_rows(plan: &dyn ExecutionPlan, partition: usize) -> BTreeMap<usize, u64> {
-    let mut folded = BTreeMap::new();
+/// What the joins below have done for a partition that has run to its end.
+fn fold_accounts(plan: &dyn ExecutionPlan, partition: usize) -> BTreeMap<usize, FoldAccount> {
+    let mut accounts = BTreeMap::new();
     // Below an exchange partitions have other numbers, and may not have ended.
     if plan.name().contains("Repartition") || plan.name().contains("Coalesce") {
-        return folded;
+        return accounts;
     }
     if let Some(join) = plan.downcast_ref::<AsofJoinExec>() {
-        folded.extend(join.folded_rows(partition));
+        accounts.extend(join.accounts(partition));
     }
     for child in plan.children() {
-        folded.extend(folded_rows(child.as_ref(), partition));
+        accounts.extend(fold_accounts(child.as_ref(), partition));
     }
-    folded
+    accounts
 }
 
 /// Reads the reports of finished parts.

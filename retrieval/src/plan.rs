@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use backsight_asof::{
-    AsofJoinNode, AsofSpec, JoinForm, LateColumns, LookupSpec, PayloadColumn, age_column, outcome_column,
+    AsofJoinNode, AsofSpec, CandidatesNode, CandidatesSpec, JoinForm, LateColumns, LookupSpec, PayloadColumn,
+    age_column, outcome_column,
 };
 use backsight_registry::model::{FeatureView, Ttl};
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
-use crate::error::{KeyMismatch, RetrievalError};
+use crate::choose::{ChosenForm, FormChoice, ViewSize, choose};
+use crate::error::RetrievalError;
 use crate::footers::Footers;
-use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
-use crate::key_types::{common_key_type, is_float};
+use crate::instant_column::{instant_expr, instant_type};
 use crate::late_columns::ParquetColumns;
 use crate::parquet_table::ParquetTable;
 use crate::profile::SpineProfile;
@@ -23,9 +24,10 @@ use crate::resolve::{ResolvedView, check_output_names};
 use crate::row_id::ROW_ID;
 use crate::scan::{ScanStats, TableScan};
 use crate::shards::{Reach, ShardSpec};
+use crate::spine_plan::{KeySet, SpinePlan, key_sets, view_key};
 
 /// Prefix of columns that are ours: a spine that has such a column is refused.
-const OWN_PREFIX: &str = "__backsight_";
+pub(crate) const OWN_PREFIX: &str = "__backsight_";
 
 /// A view of a request with its source files.
 #[derive(Debug, Clone)]
@@ -49,8 +51,8 @@ pub struct PlanInput {
     pub views: Vec<ViewInput>,
     /// Use only rows created at or before the instant.
     pub created_cut: bool,
-    /// Which algorithm joins.
-    pub form: JoinForm,
+    /// How the algorithm that joins is found.
+    pub form: FormChoice,
     /// What the footers say.
     pub(crate) footers: Arc<Footers>,
 }
@@ -91,6 +93,21 @@ pub struct PlannedView {
     pub is_last: bool,
     /// Rows that its scan produces.
     pub rows_scanned: u64,
+    /// How it is joined.
+    pub chosen: ChosenForm,
+}
+
+impl RetrievalPlan {
+    /// The names of the forms that join, each once, in order of the views.
+    pub fn forms(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for view in &self.views {
+            if !names.contains(&view.chosen.form.as_str()) {
+                names.push(&view.chosen.form);
+            }
+        }
+        names.join(", ")
+    }
 }
 
 /// Plans a retrieval, or one shard of it.
@@ -119,13 +136,19 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     for (number, set) in sets.iter().enumerate() {
         let mut inputs = vec![plan];
         let (mut lookups, mut late) = (Vec::new(), Vec::new());
+        let mut join_form = None;
         for &view in &set.views {
-            let lookup = lookup(input, view, set, &spine.key_types[number], &reach)?;
+            let lookup = lookup(input, view, set, &spine, number, &reach)?;
+            // One view with candidates makes it a join of candidates; the others come as they are.
+            if lookup.form == JoinForm::CandidateFold || join_form.is_none() {
+                join_form = Some(lookup.form);
+            }
             let fold = Fold {
                 lookup: first_outcome + lookups.len(),
                 is_keyed: !set.columns.is_empty(),
                 is_last: number + 1 == sets.len(),
                 rows_scanned: lookup.stats.rows,
+                chosen: lookup.chosen,
             };
             view_scans.insert(view, (input.views[view].resolved.label.clone(), lookup.stats));
             folds.insert(view, fold);
@@ -134,7 +157,7 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
             late.extend(lookup.late);
         }
         let spec = AsofSpec {
-            form: input.form,
+            form: join_form.unwrap_or(JoinForm::SlotFold),
             spine_keys: spine.key_columns[number].clone(),
             spine_instant: spine.instant,
             first_outcome,
@@ -152,155 +175,23 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
 }
 
 /// Where and how a view's rows are folded.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Fold {
     lookup: usize,
     is_keyed: bool,
     is_last: bool,
     rows_scanned: u64,
-}
-
-/// Views that are joined together: equal spine columns as keys.
-struct KeySet {
-    /// Spine columns, sorted.
-    columns: Vec<String>,
-    /// Views in output order.
-    views: Vec<usize>,
-}
-
-/// Sets in order of first view; views that match on time alone come first, while the spine is narrow.
-fn key_sets(input: &PlanInput) -> Vec<KeySet> {
-    let mut sets: Vec<KeySet> = Vec::new();
-    for (number, view) in input.views.iter().enumerate() {
-        let mut columns: Vec<String> =
-            view.resolved.keys.iter().map(|key| key.spine_column.clone()).collect();
-        columns.sort();
-        match sets.iter_mut().find(|set| set.columns == columns) {
-            Some(set) => set.views.push(number),
-            None => sets.push(KeySet { columns, views: vec![number] }),
-        }
-    }
-    sets.sort_by_key(|set| !set.columns.is_empty());
-    sets
-}
-
-/// The spine's side of the plan: its columns, its id, and what keys and instant need on top.
-struct SpinePlan {
-    logical: LogicalPlan,
-    instant_column: String,
-    instant: usize,
-    /// For each key set the positions of its keys.
-    key_columns: Vec<Vec<usize>>,
-    /// For each key set the types in which keys are compared.
-    key_types: Vec<Vec<DataType>>,
-    stats: ScanStats,
-    notes: Vec<String>,
-}
-
-impl SpinePlan {
-    fn new(input: &PlanInput, sets: &[KeySet], shard: Option<&ShardSpec>) -> Result<Self, RetrievalError> {
-        let table = &input.spine;
-        let scan = TableScan::spine(Arc::clone(table), shard);
-        let stats = scan.stats;
-        let builder = LogicalPlanBuilder::scan("spine", provider_as_source(Arc::new(scan)), None)
-            .map_err(RetrievalError::from_engine)?;
-        let mut columns: Vec<Expr> =
-            table.schema.fields().iter().map(|f| column("spine", f.name()).alias(f.name())).collect();
-        columns.push(column("spine", ROW_ID).alias(ROW_ID));
-
-        let instant_column = find_spine_instant(table, input.timestamp_column.as_deref())?;
-        let field = table.column(&instant_column, "the spine's instant")?;
-        let wanted = instant_type(field, &format!("spine `{}`", table.location), None)?;
-        let instant = if *field.data_type() == wanted {
-            position(table, &instant_column)?
-        } else {
-            let instant = instant_expr(column("spine", &instant_column), field.data_type(), &wanted);
-            columns.push(instant.alias(format!("{OWN_PREFIX}instant")));
-            columns.len() - 1
-        };
-
-        let mut extra: BTreeMap<(String, String), usize> = BTreeMap::new();
-        let (mut key_columns, mut key_types) = (Vec::new(), Vec::new());
-        for set in sets {
-            let (mut positions, mut types) = (Vec::new(), Vec::new());
-            for name in &set.columns {
-                let common = key_type(input, set, name)?;
-                let given = table.column(name, "a join key")?.data_type();
-                positions.push(if *given == common {
-                    position(table, name)?
-                } else {
-                    let number = extra.len();
-                    *extra.entry((name.clone(), common.to_string())).or_insert_with(|| {
-                        let key = key_expr(column("spine", name), given, &common);
-                        columns.push(key.alias(format!("{OWN_PREFIX}key_{number}")));
-                        columns.len() - 1
-                    })
-                });
-                types.push(common);
-            }
-            key_columns.push(positions);
-            key_types.push(types);
-        }
-        let logical = builder
-            .project(columns)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(RetrievalError::from_engine)?;
-        let notes = absent_notes(table);
-        Ok(Self { logical, instant_column, instant, key_columns, key_types, stats, notes })
-    }
-}
-
-/// The type in which a spine column is compared with the keys of every view of a set.
-fn key_type(input: &PlanInput, set: &KeySet, spine_column: &str) -> Result<DataType, RetrievalError> {
-    let sides: Vec<(&ViewInput, String)> = set
-        .views
-        .iter()
-        .map(|&view| &input.views[view])
-        .filter_map(|view| view_key(view, spine_column).map(|name| (view, name)))
-        .collect();
-    let first_view = sides.first().map_or("", |(view, _)| view.resolved.label.as_str());
-    let spine_field =
-        input.spine.column(spine_column, &format!("a join key of feature view `{first_view}`"))?;
-    let spine_type = spine_field.data_type();
-    let mut types = vec![spine_type];
-    for (view, view_column) in &sides {
-        let source_column = source_column(&view.resolved.view, view_column);
-        let field = view.table.column(&source_column, "a join key")?;
-        let float = is_float(spine_type) || is_float(field.data_type());
-        if float || common_key_type([spine_type, field.data_type()]).is_none() {
-            return Err(RetrievalError::KeyTypes(Box::new(KeyMismatch {
-                spine_column: spine_column.to_owned(),
-                spine_type: spine_type.to_string(),
-                spine: input.spine.location.to_string(),
-                view_column: source_column,
-                view_type: field.data_type().to_string(),
-                source_uri: view.table.location.to_string(),
-                view: view.resolved.label.clone(),
-                hint: if float {
-                    "floating point keys do not compare exactly: write them as integers or strings".into()
-                } else {
-                    "write one of the columns with the other's type".into()
-                },
-            })));
-        }
-        types.push(field.data_type());
-    }
-    common_key_type(types).ok_or_else(|| RetrievalError::Usage {
-        message: format!("the views that join on spine column `{spine_column}` have keys that cannot be compared with each other"),
-        hint: Some("ask for them in separate retrievals".into()),
-    })
-}
-
-/// The view's key column that a spine column stands for.
-fn view_key(view: &ViewInput, spine_column: &str) -> Option<String> {
-    view.resolved.keys.iter().find(|key| key.spine_column == spine_column).map(|key| key.view_column.clone())
+    chosen: ChosenForm,
 }
 
 struct PlannedLookup {
     logical: LogicalPlan,
     spec: LookupSpec,
+    /// What the join itself reads late.
     late: Option<Arc<dyn LateColumns>>,
     stats: ScanStats,
+    form: JoinForm,
+    chosen: ChosenForm,
 }
 
 /// One view's side of a join: keys, event time, created time, then all declared features in name order. Where the form
@@ -309,13 +200,24 @@ fn lookup(
     input: &PlanInput,
     number: usize,
     set: &KeySet,
-    key_types: &[DataType],
+    spine: &SpinePlan,
+    set_number: usize,
     reach: &Reach,
 ) -> Result<PlannedLookup, RetrievalError> {
     let view = &input.views[number];
     let definition = &view.resolved.view;
     let role = format!("{} `{}`", view.table.role, view.table.location);
-    let is_late = input.form == JoinForm::LateFold;
+    let groups = &input.footers.sources[number];
+    let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
+    let scan = TableScan::source(Arc::clone(&view.table), &keep);
+    let stats = scan.stats;
+    let size = ViewSize {
+        spine_rows: spine.stats.rows,
+        rows: stats.rows,
+        columns: (set.columns.len() + definition.features.len() + 2) as u64,
+    };
+    let (form, chosen) = choose(input.form, size);
+    let is_late = matches!(form, JoinForm::LateFold | JoinForm::CandidateFold);
     let mut late_columns: Vec<String> = Vec::new();
     let mut late_created = None;
     let tags = Some(&definition.source.tags);
@@ -327,7 +229,7 @@ fn lookup(
     };
 
     let mut keys = Vec::new();
-    for (spine_column, wanted) in set.columns.iter().zip(key_types) {
+    for (spine_column, wanted) in set.columns.iter().zip(&spine.key_types[set_number]) {
         let Some(name) = view_key(view, spine_column) else { continue };
         let source = source_column(definition, &name);
         let given = view.table.column(&source, "a join key")?.data_type();
@@ -387,15 +289,12 @@ fn lookup(
         })
         .collect();
 
-    let groups = &input.footers.sources[number];
-    let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
-    let scan = TableScan::source(Arc::clone(&view.table), &keep, is_late);
     let late: Option<Arc<dyn LateColumns>> = if is_late {
         Some(Arc::new(ParquetColumns::try_new(&view.table, scan.row_groups(), late_columns)?))
     } else {
         None
     };
-    let stats = scan.stats;
+    let scan = if is_late { scan.numbered() } else { scan };
     let logical = LogicalPlanBuilder::scan("view", provider_as_source(Arc::new(scan)), None)
         .and_then(|builder| builder.project(columns))
         .and_then(LogicalPlanBuilder::build)
@@ -407,12 +306,36 @@ fn lookup(
         created,
         ordinal,
         late_created,
+        tally: None,
         ties,
         payload,
         ttl_nanos: definition.ttl.map(Ttl::nanos),
         created_cut: input.created_cut,
     };
-    Ok(PlannedLookup { logical, spec, late, stats })
+    let planned = PlannedLookup { logical, spec, late, stats, form, chosen };
+    if form == JoinForm::CandidateFold {
+        folded_where_scanned(planned, spine, set_number)
+    } else {
+        Ok(planned)
+    }
+}
+
+/// The lookup's candidates in place of its rows.
+fn folded_where_scanned(
+    lookup: PlannedLookup,
+    spine: &SpinePlan,
+    set: usize,
+) -> Result<PlannedLookup, RetrievalError> {
+    let PlannedLookup { logical, spec, late: Some(late), stats, form, chosen } = lookup else {
+        return Ok(lookup);
+    };
+    let narrow = spine.narrow(set)?;
+    let keys = spine.key_columns[set].len();
+    let spec = CandidatesSpec { lookup: spec, spine_keys: (0..keys).collect(), spine_instant: keys };
+    let merged = spec.merged_lookup();
+    let node = CandidatesNode::try_new(Arc::new(spec), logical, narrow, late);
+    let logical = node.map_err(RetrievalError::from_engine)?.into_plan();
+    Ok(PlannedLookup { logical, spec: merged, late: None, stats, form, chosen })
 }
 
 /// The dataset's columns in the contract's order, then the row id and each view's outcome and age.
@@ -439,7 +362,7 @@ fn arrange(
     columns.push(Expr::Column(Column::new_unqualified(ROW_ID)));
     let mut views = Vec::new();
     for (number, (view, features)) in input.views.iter().zip(feature_positions).enumerate() {
-        let fold = folds.get(&number).copied().unwrap_or_default();
+        let fold = folds.get(&number).cloned().unwrap_or_default();
         views.push(PlannedView {
             label: view.resolved.label.clone(),
             view: view.resolved.view.name.clone(),
@@ -449,6 +372,7 @@ fn arrange(
             is_keyed: fold.is_keyed,
             is_last: fold.is_last,
             rows_scanned: fold.rows_scanned,
+            chosen: fold.chosen.clone(),
         });
         columns.push(Expr::Column(Column::new_unqualified(outcome_column(fold.lookup))));
         columns.push(Expr::Column(Column::new_unqualified(age_column(fold.lookup))));
@@ -476,7 +400,7 @@ pub(crate) fn source_column(view: &FeatureView, name: &str) -> String {
         .map_or_else(|| name.to_owned(), |(source, _)| source.clone())
 }
 
-fn key_expr(key: Expr, given: &DataType, wanted: &DataType) -> Expr {
+pub(crate) fn key_expr(key: Expr, given: &DataType, wanted: &DataType) -> Expr {
     match wanted {
         _ if given == wanted => key,
         // A value beyond the common precision equals nothing on the other side.
@@ -485,15 +409,11 @@ fn key_expr(key: Expr, given: &DataType, wanted: &DataType) -> Expr {
     }
 }
 
-fn column(table: &str, name: &str) -> Expr {
+pub(crate) fn column(table: &str, name: &str) -> Expr {
     Expr::Column(Column::new(Some(table), name))
 }
 
-fn position(table: &ParquetTable, name: &str) -> Result<usize, RetrievalError> {
-    table.schema.index_of(name).map_err(|e| RetrievalError::Bug { message: e.to_string() })
-}
-
-fn absent_notes(table: &ParquetTable) -> Vec<String> {
+pub(crate) fn absent_notes(table: &ParquetTable) -> Vec<String> {
     table
         .absent
         .iter()

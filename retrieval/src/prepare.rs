@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use backsight_asof::JoinForm;
+use crate::choose::FormChoice;
 use backsight_registry::model::{Catalog, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
 use futures::future::BoxFuture;
@@ -58,7 +58,7 @@ pub fn prepare<'a>(
     catalog: &'a Catalog,
     request: &'a RetrievalRequest,
     bases: Bases<'a>,
-    form: JoinForm,
+    form: FormChoice,
 ) -> BoxFuture<'a, Result<Prepared, RetrievalError>> {
     // Boxed, so that other crates need not look into it to see that it may be sent.
     Box::pin(try_prepare(stores, catalog, request, bases, form))
@@ -69,7 +69,7 @@ async fn try_prepare(
     catalog: &Catalog,
     request: &RetrievalRequest,
     bases: Bases<'_>,
-    form: JoinForm,
+    form: FormChoice,
 ) -> Result<Prepared, RetrievalError> {
     let resolved = resolve(catalog, &request.features, request.full_feature_names)?;
     let spine_location = Location::parse(&request.spine.uri, bases.working, None)?;

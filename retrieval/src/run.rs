@@ -260,7 +260,7 @@ fn manifest(
         engine: ManifestEngine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: dataset.engine.to_owned(),
-            form: prepared.input.form.name().to_owned(),
+            form: prepared.plan.forms(),
         },
         report: JoinReport::new(rows, &parts.tally, &plan.views, &columns, plan.notes.clone()),
         started: dataset.started.to_rfc3339_opts(SecondsFormat::Millis, true),

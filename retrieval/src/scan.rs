@@ -86,9 +86,8 @@ impl TableScan {
         Self { table, units, schema, is_spine: true, is_numbered: true, stats }
     }
 
-    /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order; where it is
-    /// numbered, with each row's ordinal among all rows of the source as last column.
-    pub(crate) fn source(table: Arc<ParquetTable>, keep: &[bool], is_numbered: bool) -> Self {
+    /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order.
+    pub(crate) fn source(table: Arc<ParquetTable>, keep: &[bool]) -> Self {
         let mut units: Vec<Unit> = Vec::new();
         let mut kept = keep.iter();
         let mut base_row = 0;
@@ -102,13 +101,16 @@ impl TableScan {
                 base_row += unsigned(metadata.num_rows());
             }
         }
-        let mut fields: Vec<Arc<Field>> = table.schema.fields().iter().cloned().collect();
-        if is_numbered {
-            fields.push(row_id_field());
-        }
-        let schema = Arc::new(Schema::new(fields));
+        let schema = Arc::clone(&table.schema);
         let stats = stats_of(&table, &units);
-        Self { table, units, schema, is_spine: false, is_numbered, stats }
+        Self { table, units, schema, is_spine: false, is_numbered: false, stats }
+    }
+
+    /// The same scan with each row's ordinal among all rows of the source as last column.
+    pub(crate) fn numbered(self) -> Self {
+        let fields = self.table.schema.fields().iter().cloned().chain(std::iter::once(row_id_field()));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Self { schema, is_numbered: true, ..self }
     }
 
     /// The row groups that are read: file, number and ordinals of each.

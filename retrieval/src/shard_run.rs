@@ -137,7 +137,7 @@ async fn try_write_shard(
     parts.records.retain(|record| record.staged.is_some());
     for record in &mut parts.records {
         record.tally = Tally::default();
-        record.folded.clear();
+        record.folds.clear();
     }
     Ok(parts)
 }
@@ -170,27 +170,31 @@ fn check_accounts(
             return unbalanced(format!("view `{}` answered {outcomes} of {expected_rows} rows", view.label));
         }
     }
-    check_folded(run, plan, parts, partitions)
+    check_folded(plan, parts, partitions)
 }
 
 /// Every row that a scan produces reaches the join that is in the writing tasks.
-fn check_folded(
-    run: &ShardRun<'_>,
-    plan: &RetrievalPlan,
-    parts: &ShardParts,
-    partitions: usize,
-) -> Result<(), RetrievalError> {
-    let form = run.prepared.input.form;
-    if form == JoinForm::NaiveLoop {
-        return Ok(());
-    }
+fn check_folded(plan: &RetrievalPlan, parts: &ShardParts, partitions: usize) -> Result<(), RetrievalError> {
     for view in plan.views.iter().filter(|view| view.is_last) {
-        let folded: u64 =
-            parts.records.iter().map(|record| record.folded.get(&view.lookup).copied().unwrap_or(0)).sum();
-        let copies = if view.is_keyed || form == JoinForm::LateFold { 1 } else { partitions as u64 };
+        let form = view.chosen.form.as_str();
+        if form == JoinForm::NaiveLoop.name() {
+            continue;
+        }
+        let accounts = parts.records.iter().filter_map(|record| record.folds.get(&view.lookup));
+        let (mut folded, mut sent, mut received) = (0_u64, 0_u64, 0_u64);
+        for account in accounts {
+            folded += account.folded;
+            sent += account.sent;
+            received += account.received;
+        }
+        let copies = if view.is_keyed || form == JoinForm::LateFold.name() { 1 } else { partitions as u64 };
         let expected = view.rows_scanned * copies;
         if folded != expected {
             let detail = format!("view `{}` folded {folded} of {expected} feature rows", view.label);
+            return Err(RetrievalError::Unbalanced { detail });
+        }
+        if received != sent {
+            let detail = format!("view `{}` received {received} of {sent} candidates", view.label);
             return Err(RetrievalError::Unbalanced { detail });
         }
     }

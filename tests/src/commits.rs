@@ -201,10 +201,15 @@ async fn a_source_that_changes_while_it_is_read_is_not_committed() {
     let request = world.request(&["view:x"], "out");
     let folder = world.folder.path();
     let bases = backsight_retrieval::Bases { working: folder, repo: folder };
-    let prepared =
-        backsight_retrieval::prepare(&world.stores, &world.catalog, &request, bases, JoinForm::SlotFold)
-            .await
-            .unwrap();
+    let prepared = backsight_retrieval::prepare(
+        &world.stores,
+        &world.catalog,
+        &request,
+        bases,
+        JoinForm::SlotFold.into(),
+    )
+    .await
+    .unwrap();
     let longer: ArrayRef = Arc::new(Int64Array::from((0..60).collect::<Vec<i64>>()));
     let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![5; 60]));
     world.write("view.parquet", vec![("id", Arc::clone(&longer)), ("t", times), ("x", longer)]);

@@ -139,7 +139,10 @@ async fn rows(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_engine_gives_the_same_rows_and_report() {
-    let cluster = LocalCluster::start(World::new().stores, engine_options(5), 2, 2).await.unwrap();
+    let cluster = async |form: JoinForm| {
+        LocalCluster::start(World::new().stores, engine_options(5), form.into(), 2, 2).await.unwrap()
+    };
+    let (folding, scanning) = (cluster(JoinForm::SlotFold).await, cluster(JoinForm::CandidateFold).await);
     let mut matched = 0;
     for seed in 0..STORES {
         let (world, features) = store(seed);
@@ -149,8 +152,12 @@ async fn every_engine_gives_the_same_rows_and_report() {
             matched += manifest.report.views.iter().map(|view| view.matched).sum::<u64>();
             let fold = world.embedded(JoinForm::SlotFold, 4);
             let late = world.embedded(JoinForm::LateFold, 4);
-            let engines: [(&str, &dyn RetrievalEngine); 3] =
-                [("embedded", &fold), ("late", &late), ("ballista", &cluster)];
+            let engines: [(&str, &dyn RetrievalEngine); 4] = [
+                ("embedded", &fold),
+                ("late", &late),
+                ("ballista", &folding),
+                ("ballista-candidates", &scanning),
+            ];
             for (name, engine) in engines {
                 let (found, other) = rows(&world, engine, &features, &format!("{name}-{cut}"), cut).await;
                 assert_eq!(found, expected, "seed {seed}, {name}, cut {cut}");

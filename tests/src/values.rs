@@ -311,10 +311,15 @@ async fn row_groups_out_of_reach_are_not_read_and_change_nothing() {
     let folder = world.folder.path();
     let bases = backsight_retrieval::Bases { working: folder, repo: folder };
     let request = world.request(&["view:x"], "unused");
-    let prepared =
-        backsight_retrieval::prepare(&world.stores, &world.catalog, &request, bases, JoinForm::SlotFold)
-            .await
-            .unwrap();
+    let prepared = backsight_retrieval::prepare(
+        &world.stores,
+        &world.catalog,
+        &request,
+        bases,
+        JoinForm::SlotFold.into(),
+    )
+    .await
+    .unwrap();
     let (_, stats) = &prepared.plan.scans[1];
     // From 70 (100 − 30) to 400: groups 50..100 up to 400..450.
     assert_eq!((stats.row_groups, stats.row_groups_all), (8, 20));

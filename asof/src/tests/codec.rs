@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::cases::any_case;
 use super::forms_agree::{ok, runner, runtime};
+use super::late::MemoryColumns;
 use super::running::{any_layout, logical, plan, rows, session, unlimited};
 use crate::AsofPhysicalCodec;
 use crate::spec::JoinForm;
@@ -19,8 +20,9 @@ use crate::spec::JoinForm;
 #[test]
 fn a_plan_survives_the_wire() {
     let runtime = runtime();
-    let codec = ComposedPhysicalExtensionCodec::new(vec![Arc::new(AsofPhysicalCodec)]);
-    let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::NaiveLoop]);
+    let codec =
+        ComposedPhysicalExtensionCodec::new(vec![Arc::new(AsofPhysicalCodec::new(MemoryColumns::decode))]);
+    let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::NaiveLoop, JoinForm::CandidateFold]);
     runner(40)
         .run(&(any_case(), any_layout(), form), |(case, layout, form)| {
             let state = session(&layout, unlimited());

@@ -1,12 +1,14 @@
 //! Random joins: every form gives the oracle's rows, whatever the layout.
 
+use std::sync::Arc;
+
 use datafusion::common::Result;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 
 use super::cases::{Case, any_case};
-use super::running::{Layout, answers, any_layout};
+use super::running::{Layout, accounts, answers, any_layout, logical, plan, rows, session, unlimited};
 use crate::spec::JoinForm;
 
 /// The same data in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for more and for other data.
@@ -66,6 +68,39 @@ fn the_late_fold_gives_the_oracles_rows_in_any_layout() {
         .run(&(any_case(), layouts), |(case, layouts)| {
             let fold = layouts.map(|layout| (JoinForm::LateFold, layout));
             agree(&runtime, &case, &fold)
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_candidate_fold_gives_the_oracles_rows_in_any_layout() {
+    let runtime = runtime();
+    let layouts = [any_layout(), any_layout()];
+    runner(400)
+        .run(&(any_case(), layouts), |(case, layouts)| {
+            let fold = layouts.map(|layout| (JoinForm::CandidateFold, layout));
+            agree(&runtime, &case, &fold)
+        })
+        .unwrap();
+}
+
+#[test]
+fn every_row_is_folded_and_every_candidate_arrives() {
+    let runtime = runtime();
+    let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::CandidateFold]);
+    runner(100)
+        .run(&(any_case(), any_layout(), form), |(case, layout, form)| {
+            // Without keys each partition of the spine reads all rows.
+            prop_assume!(!case.key_types.is_empty());
+            let state = session(&layout, unlimited());
+            let plan = ok(runtime.block_on(async { plan(&state, &logical(&case, form, &layout)?).await }))?;
+            ok(runtime.block_on(rows(&state, Arc::clone(&plan))))?;
+            let account = accounts(&plan);
+            let given: usize = case.lookups.iter().map(|lookup| lookup.rows.len() * layout.repeats).sum();
+            prop_assert_eq!(account.folded, given as u64);
+            prop_assert_eq!(account.sent, account.received);
+            prop_assert!(form == JoinForm::CandidateFold || account.sent == 0);
+            Ok(())
         })
         .unwrap();
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
 use futures::future::{BoxFuture, FutureExt};
@@ -28,9 +30,20 @@ impl MemoryColumns {
     pub(super) fn of(case: &Case, lookup: usize) -> Self {
         let lookup = &case.lookups[lookup];
         let rows: Vec<usize> = (0..lookup.rows.len()).collect();
-        let end = rows.len() as u64;
+        Self::over(lookup.batch(&case.key_types, &rows, 0))
+    }
+
+    fn over(rows: RecordBatch) -> Self {
+        let end = rows.num_rows() as u64;
         let units = (0..end).step_by(UNIT_ROWS as usize).map(|start| start..end.min(start + UNIT_ROWS));
-        Self { rows: lookup.batch(&case.key_types, &rows, 0), units: units.collect() }
+        Self { rows, units: units.collect() }
+    }
+
+    /// Reads what `encode` wrote.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Arc<dyn LateColumns>> {
+        let mut reader = StreamReader::try_new(bytes, None)?;
+        let rows = reader.next().expect("one batch")?;
+        Ok(Arc::new(Self::over(rows)))
     }
 }
 
@@ -57,6 +70,12 @@ impl LateColumns for MemoryColumns {
         let rows: UInt64Array = runs.into_iter().flatten().collect();
         let arrays = columns.iter().map(|&column| Ok(take(self.rows.column(column), &rows, None)?)).collect();
         async move { arrays }.boxed()
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        let mut writer = StreamWriter::try_new(Vec::new(), &self.rows.schema())?;
+        writer.write(&self.rows)?;
+        Ok(writer.into_inner()?)
     }
 }
 

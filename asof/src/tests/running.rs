@@ -20,8 +20,8 @@ use proptest::prelude::*;
 use super::cases::Case;
 use super::late::{MemoryColumns, late_spec, numbered, with_ordinals};
 use crate::late::LateColumns;
-use crate::spec::{AsofSpec, JoinForm};
-use crate::{AsofJoinNode, AsofPlanner};
+use crate::spec::{AsofSpec, JoinForm, LookupSpec};
+use crate::{AsofJoinExec, AsofJoinNode, AsofPlanner, CandidatesNode, CandidatesSpec, FoldAccount};
 
 /// How a case is laid out and planned; none of it may change an answer.
 #[derive(Debug, Clone)]
@@ -142,19 +142,25 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
         let schema = lookup.schema(&case.key_types);
         let partitions = batches(&dealt, layout, |rows, salt| {
             let batch = lookup.batch(&case.key_types, rows, salt);
-            if form == JoinForm::LateFold { with_ordinals(&batch, rows) } else { batch }
+            if reads_late(form) { with_ordinals(&batch, rows) } else { batch }
         });
-        let schema = if form == JoinForm::LateFold { numbered(&schema) } else { schema };
+        let schema = if reads_late(form) { numbered(&schema) } else { schema };
         scans.push(scan(&format!("lookup_{number}"), schema, partitions)?);
     }
-    let join = |first: usize, end: usize, inputs: Vec<LogicalPlan>| -> Result<LogicalPlan> {
+    let whole_spine = joined.clone();
+    let join = |first: usize, end: usize, mut inputs: Vec<LogicalPlan>| -> Result<LogicalPlan> {
         let mut spec = case.spec(form, first, end);
         let mut late: Vec<Arc<dyn LateColumns>> = Vec::new();
-        if form == JoinForm::LateFold {
+        if reads_late(form) {
             for (number, lookup) in (first..end).zip(&mut spec.lookups) {
                 let columns = case.lookups[number].schema(&case.key_types).fields().len();
                 *lookup = late_spec(lookup.clone(), columns);
                 late.push(Arc::new(MemoryColumns::of(case, number)));
+            }
+        }
+        if form == JoinForm::CandidateFold {
+            for ((lookup, input), late) in spec.lookups.iter_mut().zip(&mut inputs[1..]).zip(late.drain(..)) {
+                (*lookup, *input) = candidates(&spec.spine_keys, lookup, input.clone(), &whole_spine, late)?;
             }
         }
         Ok(AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)?.into_plan())
@@ -176,6 +182,49 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
             builder.filter(Expr::Column(Column::from_name("row")).gt_eq(lit(0_i64)))?.build()
         }
     }
+}
+
+fn reads_late(form: JoinForm) -> bool {
+    matches!(form, JoinForm::LateFold | JoinForm::CandidateFold)
+}
+
+/// A lookup as its candidates: instants stand after the row number and the keys in a case's spine.
+fn candidates(
+    spine_keys: &[usize],
+    lookup: &LookupSpec,
+    input: LogicalPlan,
+    spine: &LogicalPlan,
+    late: Arc<dyn LateColumns>,
+) -> Result<(LookupSpec, LogicalPlan)> {
+    let columns: Vec<Expr> = spine.schema().columns().into_iter().skip(1).map(Expr::Column).collect();
+    let narrow = LogicalPlanBuilder::from(spine.clone()).project(columns)?.build()?;
+    let spec = CandidatesSpec {
+        lookup: lookup.clone(),
+        spine_keys: spine_keys.iter().map(|key| key - 1).collect(),
+        spine_instant: spine_keys.len(),
+    };
+    let merged = spec.merged_lookup();
+    Ok((merged, CandidatesNode::try_new(Arc::new(spec), input, narrow, late)?.into_plan()))
+}
+
+/// The accounts of the joins of a plan that has run, summed.
+pub(super) fn accounts(plan: &Arc<dyn ExecutionPlan>) -> FoldAccount {
+    let mut all = FoldAccount::default();
+    if let Some(join) = plan.downcast_ref::<AsofJoinExec>() {
+        let partitions = join.properties().output_partitioning().partition_count();
+        for (_, account) in (0..partitions).flat_map(|partition| join.accounts(partition)) {
+            all.folded += account.folded;
+            all.sent += account.sent;
+            all.received += account.received;
+        }
+    }
+    for child in plan.children() {
+        let below = accounts(child);
+        all.folded += below.folded;
+        all.sent += below.sent;
+        all.received += below.received;
+    }
+    all
 }
 
 /// Numbers of the rows, each `repeats` times, in the layout's order.

@@ -6,9 +6,9 @@ use std::time::Instant;
 use backsight_registry::document::RegistryDocument;
 use backsight_registry::store::StoreError;
 use backsight_retrieval::{
-    Attempt, Bases, DatasetCommit, JoinForm, Manifest, OpenRequest, Opened, Output, Prepared, RetrievalError,
-    RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, WireFailure, commit_dataset,
-    keep_claim, prepare, write_shard,
+    Attempt, Bases, DatasetCommit, FormChoice, Manifest, OpenRequest, Opened, Output, Prepared,
+    RetrievalError, RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, WireFailure,
+    commit_dataset, keep_claim, prepare, write_shard,
 };
 use backsight_storage::Location;
 use bytes::Bytes;
@@ -155,7 +155,7 @@ pub(crate) async fn prepare_request(
         RetrievalError::Remote(Box::new(failure))
     })?;
     let bases = Bases { working: &options.repo, repo: &options.repo };
-    let prepared = prepare(&options.stores, &catalog, request, bases, JoinForm::SlotFold).await?;
+    let prepared = prepare(&options.stores, &catalog, request, bases, FormChoice::ByCost).await?;
     Ok((prepared, (document.version_id(), bytes)))
 }
 

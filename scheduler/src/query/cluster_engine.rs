@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use backsight_engine::{MESSAGE_BYTES_MAX, ballista_config, session_state};
-use backsight_retrieval::{JoinForm, RetrievalEngine, RetrievalError, RunContext, WireFailure};
+use backsight_retrieval::{FormChoice, RetrievalEngine, RetrievalError, RunContext, WireFailure};
 use ballista_core::client::BallistaClient;
 use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation};
@@ -92,8 +92,8 @@ impl RetrievalEngine for ClusterEngine {
         "ballista"
     }
 
-    fn form(&self) -> JoinForm {
-        JoinForm::SlotFold
+    fn form(&self) -> FormChoice {
+        FormChoice::ByCost
     }
 
     async fn plan(&self, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, RetrievalError> {

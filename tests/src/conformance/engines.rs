@@ -28,9 +28,9 @@ fn embedded(stores: &Stores, partitions: usize, form: JoinForm) -> Engine {
 }
 
 /// Two executors with two slots each and seven partitions: tasks carry several partitions.
-async fn ballista(stores: &Stores) -> Engine {
-    let cluster = LocalCluster::start(stores.clone(), options(7), 2, 2).await.unwrap();
-    Engine { name: "ballista".into(), engine: Box::new(cluster) }
+async fn ballista(stores: &Stores, form: JoinForm) -> Engine {
+    let cluster = LocalCluster::start(stores.clone(), options(7), form.into(), 2, 2).await.unwrap();
+    Engine { name: format!("ballista, {}", form.name()), engine: Box::new(cluster) }
 }
 
 /// The oracle, in process on one and on several partitions, and Ballista.
@@ -41,7 +41,9 @@ pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
         embedded(stores, 3, JoinForm::SlotFold),
         embedded(stores, 1, JoinForm::LateFold),
         embedded(stores, 3, JoinForm::LateFold),
-        ballista(stores).await,
+        embedded(stores, 3, JoinForm::CandidateFold),
+        ballista(stores, JoinForm::SlotFold).await,
+        ballista(stores, JoinForm::CandidateFold).await,
     ]
 }
 
@@ -51,6 +53,7 @@ pub(super) async fn for_s3(stores: &Stores) -> Vec<Engine> {
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 2, JoinForm::SlotFold),
         embedded(stores, 2, JoinForm::LateFold),
-        ballista(stores).await,
+        ballista(stores, JoinForm::SlotFold).await,
+        ballista(stores, JoinForm::CandidateFold).await,
     ]
 }

@@ -69,15 +69,21 @@ pub(crate) fn explanation(explained: &Explanation, program: &Program) {
         terminal.print_json(&serde_json::to_value(explained).unwrap_or(Value::Null));
         return;
     }
-    let mut views = Table::of_text(&["VIEW", "KEYS", "TTL", "SOURCE"]);
+    let mut views = Table::of_text(&["VIEW", "KEYS", "TTL", "FORM", "SOURCE"]);
     for view in &explained.views {
         views.row([
             labelled(&view.label, &view.view),
             keys_text(view),
             view.ttl.clone().unwrap_or_else(|| "none".to_owned()),
+            view.chosen.form.clone(),
             view.source.clone(),
         ]);
     }
+    let reasons: String = explained
+        .views
+        .iter()
+        .map(|view| format!("{}: {} because {}\n", view.label, view.chosen.form, view.chosen.reason))
+        .collect();
     let notes: String = explained.notes.iter().map(|note| format!("note: {note}\n")).collect();
     let notes = if notes.is_empty() { notes } else { format!("{notes}\n") };
     let limit = explained
@@ -85,7 +91,7 @@ pub(crate) fn explanation(explained: &Explanation, program: &Program) {
         .map_or_else(|| "each executor's".to_owned(), |limit| format!("limit {}", bytes(limit)));
     terminal.print(&format!(
         "spine    {} ({}), instant `{}`\nengine   {}, {}, {}\njoin     {}\nmemory   {limit}; the join of one shard \
-         holds about {}\nshuffle  about {}\nshards   {}\n\n{}\n{}\n{}{notes}{}",
+         holds about {}\nshuffle  about {}\nshards   {}\n\n{}{reasons}\n{}\n{}{notes}{}",
         explained.request.spine.uri,
         counted(explained.spine_rows, "row", "rows"),
         explained.instant_column,

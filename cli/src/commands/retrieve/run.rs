@@ -7,8 +7,8 @@ use std::sync::Arc;
 use backsight_asof::JoinForm;
 use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
 use backsight_retrieval::{
-    Bases, Claimant, Explanation, Output, Prepared, RetrievalEngine, RetrievalError, RunContext, RunOptions,
-    ShardLimits, prepare, preview,
+    Bases, Claimant, Explanation, FormChoice, Output, Prepared, RetrievalEngine, RetrievalError, RunContext,
+    RunOptions, ShardLimits, prepare, preview,
 };
 use backsight_storage::Location;
 use chrono::Utc;
@@ -72,10 +72,10 @@ impl Ready {
         let catalog = read.document.catalog(workspace.project())?;
         let engine = args.engine.unwrap_or(EngineName::Embedded);
         let form = match engine {
-            EngineName::Embedded => JoinForm::LateFold,
+            EngineName::Embedded => JoinForm::LateFold.into(),
             // Executors share no memory.
-            EngineName::Ballista => JoinForm::SlotFold,
-            EngineName::Naive => JoinForm::NaiveLoop,
+            EngineName::Ballista => FormChoice::ByCost,
+            EngineName::Naive => JoinForm::NaiveLoop.into(),
         };
         let bases = Bases { working: &program.environment.working, repo: &workspace.repo };
         let request = args.request(workspace.project());
@@ -88,7 +88,7 @@ impl Ready {
             }
             EngineName::Ballista => {
                 let slots = options.partitions.get();
-                Arc::new(LocalCluster::start(stores, options.clone(), 1, slots).await?)
+                Arc::new(LocalCluster::start(stores, options.clone(), form, 1, slots).await?)
             }
         };
         let registry = (read.document.version_id(), read.bytes);
