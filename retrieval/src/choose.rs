@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 pub enum FormChoice {
     /// This one, for every view.
     Forced(JoinForm),
-    /// For each view the one of those that travel to executors which costs less.
-    ByCost,
+    /// For each view the one of those that travel to executors which costs less, with so many tasks side by side.
+    ByCost {
+        /// Partitions of a plan.
+        tasks: usize,
+    },
 }
 
 impl From<JoinForm> for FormChoice {
@@ -44,9 +47,6 @@ pub struct ChosenForm {
     pub exchanged_rows: u64,
 }
 
-/// Tasks that scan a view side by side. Plans are made before it is known how many there will be; with more of them both
-/// sides of the comparison shrink alike.
-const TASKS: u64 = 4;
 /// Processor time to read and index a row of the spine in one task; measured on `train`, see docs/performance.md.
 const INDEX_NANOS: u64 = 200;
 /// Processor time to hash, copy, write, send, read and retain one column of one row; measured there, too.
@@ -56,18 +56,22 @@ const INDEXED_ROWS_MAX: u64 = 16_000_000;
 
 /// The form for a view.
 pub(crate) fn choose(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenForm) {
-    let candidates = size.rows.min(size.spine_rows.saturating_mul(TASKS));
+    let tasks = match choice {
+        FormChoice::Forced(_) => 1,
+        FormChoice::ByCost { tasks } => u64::try_from(tasks.max(1)).unwrap_or(u64::MAX),
+    };
+    let candidates = candidates(size, tasks);
     let saved = (size.rows - candidates).saturating_mul(size.columns).saturating_mul(EXCHANGE_NANOS);
-    let spent = size.spine_rows.saturating_mul(TASKS).saturating_mul(INDEX_NANOS);
+    let spent = size.spine_rows.saturating_mul(tasks).saturating_mul(INDEX_NANOS);
     let (form, reason) = match choice {
         FormChoice::Forced(form @ JoinForm::LateFold) => (form, "it runs in one process".to_owned()),
         FormChoice::Forced(form) => (form, "it was asked for".to_owned()),
-        FormChoice::ByCost if size.spine_rows > INDEXED_ROWS_MAX => {
+        FormChoice::ByCost { .. } if size.spine_rows > INDEXED_ROWS_MAX => {
             let reason =
                 format!("the spine has more than {INDEXED_ROWS_MAX} rows, too many to index in each task");
             (JoinForm::SlotFold, reason)
         }
-        FormChoice::ByCost => {
+        FormChoice::ByCost { .. } => {
             let reason = format!(
                 "folding where it is scanned saves {} s of exchange for {} s of indexing",
                 seconds(saved),
@@ -84,6 +88,18 @@ pub(crate) fn choose(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenFor
     (form, ChosenForm { form: form.name().to_owned(), reason, exchanged_rows })
 }
 
+/// Slots that rows fall into when each task's rows fall into all slots alike; never more than rows.
+fn candidates(size: ViewSize, tasks: u64) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let (rows, slots) = (size.rows as f64, size.spine_rows.saturating_mul(tasks) as f64);
+    if slots == 0.0 {
+        return 0;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the rows")]
+    let filled = (slots * (1.0 - (-rows / slots).exp())).ceil() as u64;
+    filled.min(size.rows)
+}
+
 fn seconds(nanos: u64) -> String {
     format!("{}.{:02}", nanos / 1_000_000_000, nanos / 10_000_000 % 100)
 }
@@ -95,25 +111,25 @@ mod tests {
     #[test]
     fn the_candidate_fold_wins_unless_most_rows_are_candidates() {
         let table = "
-            spine       rows         columns  form            exchanged
-            100         20000000     13       candidate fold  400
-            5000000     20000000     13       slot fold       20000000
-            1000000     20000000     13       candidate fold  4000000
-            5000000     200000000    13       candidate fold  20000000
-            50000000    1000000      13       slot fold       1000000
-            17000000    900000000    13       slot fold       900000000
-            10          10           3        slot fold       10
-            0           0            3        slot fold       0
+            spine       rows         columns  tasks  form            exchanged
+            100         20000000     13       2      candidate fold  200
+            5000000     20000000     13       2      candidate fold  8646648
+            5000000     20000000     13       4      candidate fold  12642412
+            5000000     20000000     13       100    slot fold       20000000
+            50000000    1000000      13       2      slot fold       1000000
+            17000000    900000000    13       2      slot fold       900000000
+            10          10           3        2      slot fold       10
+            0           0            3        2      slot fold       0
         ";
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [spine_rows, rows, columns, form @ .., exchanged] = words.as_slice() else {
+            let [spine_rows, rows, columns, tasks, form @ .., exchanged] = words.as_slice() else {
                 panic!("{line}")
             };
             let number = |word: &str| word.parse::<u64>().unwrap();
             let size =
                 ViewSize { spine_rows: number(spine_rows), rows: number(rows), columns: number(columns) };
-            let (_, chosen) = choose(FormChoice::ByCost, size);
+            let (_, chosen) = choose(FormChoice::ByCost { tasks: tasks.parse().unwrap() }, size);
             assert_eq!((chosen.form, chosen.exchanged_rows), (form.join(" "), number(exchanged)), "{line}");
         }
     }

@@ -1,10 +1,11 @@
 //! Reads columns of known rows of a source: row group by row group, straight from the Parquet files.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
@@ -30,6 +31,9 @@ use crate::parquet_table::ParquetTable;
 
 /// Rows of one decoded batch.
 const BATCH_ROWS: usize = 32_768;
+
+/// Compressed bytes of the columns of a row group that are read in one go.
+const COLUMN_BYTES_AT_ONCE: u64 = 16 << 20;
 
 /// Some columns of the row groups of a source that a retrieval reads.
 pub(crate) struct ParquetColumns {
@@ -197,13 +201,71 @@ impl GroupReading {
         let store = context.runtime_env().object_store(&url)?;
         let mut reader = ObjectReader::new(store, self.file.location.path(), self.file.size);
         let metadata = self.metadata(&mut reader).await.map_err(|error| self.failure(error))?;
-        let present: Vec<usize> = self
-            .wanted
+        let mut read: HashMap<String, ArrayRef> = HashMap::with_capacity(self.wanted.fields().len());
+        for columns in self.column_groups(&metadata) {
+            let reading = self.read(reader.clone(), metadata.clone(), columns, &runs);
+            for (name, column) in reading.await.map_err(|error| self.failure(error))? {
+                read.insert(name, column);
+            }
+        }
+        let rows: usize = runs.iter().map(|run| place(run.end, run)).sum();
+        self.wanted
             .fields()
             .iter()
-            .filter_map(|field| metadata.schema().index_of(field.name()).ok())
-            .collect();
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), present);
+            .map(|field| {
+                let Some(column) = read.remove(field.name()) else {
+                    // The file lacks the column.
+                    return Ok(new_null_array(field.data_type(), rows));
+                };
+                if column.data_type() == field.data_type() {
+                    return Ok(column);
+                }
+                // The table's type holds every file's values.
+                let strict = CastOptions { safe: false, ..CastOptions::default() };
+                Ok(cast_with_options(&column, field.data_type(), &strict)?)
+            })
+            .collect()
+    }
+
+    /// The wanted columns that the file has, by position, in groups of bounded size: all of a wide file's at once would
+    /// fill the memory, and memory that is filled for the first time costs as much as decoding.
+    fn column_groups(&self, metadata: &ArrowReaderMetadata) -> Vec<Vec<usize>> {
+        let mut bytes: BTreeMap<usize, u64> = BTreeMap::new();
+        for field in self.wanted.fields() {
+            bytes.extend(metadata.schema().index_of(field.name()).ok().map(|root| (root, 0)));
+        }
+        let group = metadata.metadata().row_group(self.group);
+        for (leaf, column) in group.columns().iter().enumerate() {
+            if let Some(bytes) = bytes.get_mut(&metadata.parquet_schema().get_column_root_idx(leaf)) {
+                *bytes += u64::try_from(column.compressed_size()).unwrap_or(0);
+            }
+        }
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut filled = u64::MAX;
+        for (root, bytes) in bytes {
+            match groups.last_mut() {
+                Some(group) if filled.saturating_add(bytes) <= COLUMN_BYTES_AT_ONCE => {
+                    group.push(root);
+                    filled += bytes;
+                }
+                _ => {
+                    groups.push(vec![root]);
+                    filled = bytes;
+                }
+            }
+        }
+        groups
+    }
+
+    /// Columns of the rows in `runs`, by name.
+    async fn read(
+        &self,
+        reader: ObjectReader,
+        metadata: ArrowReaderMetadata,
+        columns: Vec<usize>,
+        runs: &[Range<u64>],
+    ) -> Result<Vec<(String, ArrayRef)>, ParquetError> {
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
             .with_row_groups(vec![self.group])
             .with_projection(mask)
@@ -213,31 +275,16 @@ impl GroupReading {
             let all = place(self.rows.end, &self.rows);
             builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(local, all));
         }
-        let stream = builder.build().map_err(|error| self.failure(error))?;
-        let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(|error| self.failure(error))?;
-        let rows: usize = runs.iter().map(|run| place(run.end, run)).sum();
-        self.wanted
-            .fields()
-            .iter()
-            .map(|field| {
-                let arrays: Vec<&dyn Array> = batches
-                    .iter()
-                    .filter_map(|b| b.column_by_name(field.name()))
-                    .map(AsRef::as_ref)
-                    .collect();
-                let array = match arrays.as_slice() {
-                    // The file lacks the column.
-                    [] => return Ok(new_null_array(field.data_type(), rows)),
-                    arrays => concat(arrays)?,
-                };
-                if array.data_type() == field.data_type() {
-                    return Ok(array);
-                }
-                // The table's type holds every file's values.
-                let strict = CastOptions { safe: false, ..CastOptions::default() };
-                Ok(cast_with_options(&array, field.data_type(), &strict)?)
-            })
-            .collect()
+        let stream = builder.build()?;
+        let schema = Arc::clone(stream.schema());
+        let batches: Vec<RecordBatch> = stream.try_collect().await?;
+        let named = schema.fields().iter().enumerate().map(|(place, field)| {
+            let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(place).as_ref()).collect();
+            let column =
+                if arrays.is_empty() { new_empty_array(field.data_type()) } else { concat(&arrays)? };
+            Ok((field.name().clone(), column))
+        });
+        named.collect()
     }
 
     async fn metadata(&self, reader: &mut ObjectReader) -> Result<ArrowReaderMetadata, ParquetError> {

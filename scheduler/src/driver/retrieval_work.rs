@@ -6,7 +6,7 @@ use std::time::Instant;
 use backsight_registry::document::RegistryDocument;
 use backsight_registry::store::StoreError;
 use backsight_retrieval::{
-    Attempt, Bases, DatasetCommit, FormChoice, Manifest, OpenRequest, Opened, Output, Prepared,
+    Attempt, Bases, DatasetCommit, Manifest, OpenRequest, Opened, Output, Prepared, RetrievalEngine,
     RetrievalError, RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, WireFailure,
     commit_dataset, keep_claim, prepare, write_shard,
 };
@@ -155,7 +155,8 @@ pub(crate) async fn prepare_request(
         RetrievalError::Remote(Box::new(failure))
     })?;
     let bases = Bases { working: &options.repo, repo: &options.repo };
-    let prepared = prepare(&options.stores, &catalog, request, bases, FormChoice::ByCost).await?;
+    let form = shared.engine().await.form();
+    let prepared = prepare(&options.stores, &catalog, request, bases, form).await?;
     Ok((prepared, (document.version_id(), bytes)))
 }
 

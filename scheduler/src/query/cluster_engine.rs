@@ -93,7 +93,7 @@ impl RetrievalEngine for ClusterEngine {
     }
 
     fn form(&self) -> FormChoice {
-        FormChoice::ByCost
+        FormChoice::ByCost { tasks: self.state.config().target_partitions() }
     }
 
     async fn plan(&self, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, RetrievalError> {

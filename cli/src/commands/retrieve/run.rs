@@ -71,16 +71,16 @@ impl Ready {
         let read = workspace.registry.read().await?;
         let catalog = read.document.catalog(workspace.project())?;
         let engine = args.engine.unwrap_or(EngineName::Embedded);
+        let options = engine_options(args, &workspace, program)?;
         let form = match engine {
             EngineName::Embedded => JoinForm::LateFold.into(),
             // Executors share no memory.
-            EngineName::Ballista => FormChoice::ByCost,
+            EngineName::Ballista => FormChoice::ByCost { tasks: options.partitions.get() },
             EngineName::Naive => JoinForm::NaiveLoop.into(),
         };
         let bases = Bases { working: &program.environment.working, repo: &workspace.repo };
         let request = args.request(workspace.project());
         let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
-        let options = engine_options(args, &workspace, program)?;
         let stores = workspace.stores.clone();
         let engine: Arc<dyn RetrievalEngine> = match engine {
             EngineName::Embedded | EngineName::Naive => {
