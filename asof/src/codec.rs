@@ -102,6 +102,7 @@ fn encode(spec: &AsofSpec) -> Result<AsofJoin> {
             JoinForm::SlotFold => 0,
             JoinForm::NaiveLoop => 1,
             JoinForm::CandidateFold => 2,
+            JoinForm::Broadcast => 3,
             JoinForm::LateFold => {
                 return Err(DataFusionError::Plan("the late slot fold runs in one process".into()));
             }
@@ -147,6 +148,7 @@ fn decode(message: AsofJoin) -> Result<AsofSpec> {
             0 => JoinForm::SlotFold,
             1 => JoinForm::NaiveLoop,
             2 => JoinForm::CandidateFold,
+            3 => JoinForm::Broadcast,
             other => return Err(DataFusionError::Plan(format!("unknown form {other} of the join"))),
         },
         spine_keys: positions(&message.spine_keys)?,

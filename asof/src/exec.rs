@@ -18,6 +18,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions, SendableRecordBatchStream,
 };
 
+use crate::broadcast_join::{self, SharedLookups};
 use crate::fold_metrics::{self, FoldAccount, FoldMetrics};
 use crate::late::LateColumns;
 use crate::late_fold::{self, SharedFold, WholeJoin};
@@ -27,7 +28,8 @@ use crate::{naive, slot_fold};
 /// The point-in-time join of a spine with the lookups that share its keys.
 ///
 /// Inputs: the spine, then one input a lookup. With keys, all inputs must be hash partitioned alike on them;
-/// without keys, every spine partition reads each lookup whole. The late slot fold takes any partitions. Output: [`AsofSpec::output_schema`], one row
+/// without keys, and in the form that broadcasts, every spine partition reads each lookup whole. The late slot fold takes any
+/// partitions. Output: [`AsofSpec::output_schema`], one row
 /// for each spine row, in the spine's order inside a partition.
 #[derive(Debug)]
 pub struct AsofJoinExec {
@@ -37,6 +39,8 @@ pub struct AsofJoinExec {
     late: Vec<Arc<dyn LateColumns>>,
     /// Where the form shares its work between partitions.
     shared: Arc<SharedFold>,
+    /// The same for the form that holds the lookups.
+    indexed: Arc<SharedLookups>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -60,7 +64,9 @@ impl AsofJoinExec {
             spec.output_schema(spine.schema().as_ref(), &schemas, &late)?
         };
         let partitioning = match spec.form {
-            JoinForm::SlotFold | JoinForm::CandidateFold => spine.output_partitioning().clone(),
+            JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::Broadcast => {
+                spine.output_partitioning().clone()
+            }
             JoinForm::LateFold => {
                 Partitioning::UnknownPartitioning(spine.output_partitioning().partition_count())
             }
@@ -77,6 +83,7 @@ impl AsofJoinExec {
             inputs,
             late,
             shared: Arc::default(),
+            indexed: Arc::default(),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -105,6 +112,11 @@ impl AsofJoinExec {
             .collect()
     }
 
+    /// Whether each partition of the spine meets all rows of a lookup.
+    fn reads_lookups_whole(&self) -> bool {
+        self.spec.form == JoinForm::Broadcast || self.spec.spine_keys.is_empty()
+    }
+
     /// Misaligned inputs would give wrong rows without a sign, so this is checked where it is cheap.
     fn check_partitions(&self) -> Result<()> {
         if self.spec.form == JoinForm::LateFold {
@@ -113,7 +125,8 @@ impl AsofJoinExec {
         let counts: Vec<usize> =
             self.inputs.iter().map(|input| input.output_partitioning().partition_count()).collect();
         let spine_is_free = self.spec.form != JoinForm::NaiveLoop;
-        let wanted = if spine_is_free && !self.spec.spine_keys.is_empty() { counts[0] } else { 1 };
+        let is_beside = spine_is_free && !self.reads_lookups_whole();
+        let wanted = if is_beside { counts[0] } else { 1 };
         let checked = if spine_is_free { &counts[1..] } else { &counts[..] };
         if checked.iter().any(|&count| count != wanted) {
             return Err(DataFusionError::Internal(format!(
@@ -163,12 +176,14 @@ impl ExecutionPlan for AsofJoinExec {
             JoinForm::NaiveLoop => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; inputs])
             }
-            JoinForm::SlotFold | JoinForm::CandidateFold if self.spec.spine_keys.is_empty() => {
+            JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::Broadcast
+                if self.reads_lookups_whole() =>
+            {
                 let mut wanted = vec![Distribution::SinglePartition; inputs];
                 wanted[0] = Distribution::UnspecifiedDistribution;
                 InputDistributionRequirements::new(wanted)
             }
-            JoinForm::SlotFold | JoinForm::CandidateFold => InputDistributionRequirements::co_partitioned(
+            _ => InputDistributionRequirements::co_partitioned(
                 (0..inputs).map(|input| Distribution::KeyPartitioned(self.key_columns(input))).collect(),
             ),
         }
@@ -223,10 +238,15 @@ impl ExecutionPlan for AsofJoinExec {
             schema: self.schema(),
             inputs: self.inputs.clone(),
             partition,
+            reads_lookups_whole: self.reads_lookups_whole(),
             context,
         };
         let stream = match self.spec.form {
             JoinForm::NaiveLoop => naive::stream(join),
+            JoinForm::Broadcast => {
+                let metrics = FoldMetrics::new(&self.metrics, partition, self.spec.lookups.len());
+                broadcast_join::stream(join, Arc::clone(&self.indexed), metrics)
+            }
             _ => slot_fold::stream(join, &self.metrics),
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
@@ -243,6 +263,7 @@ pub(crate) struct PartitionJoin {
     pub(crate) schema: SchemaRef,
     inputs: Vec<Arc<dyn ExecutionPlan>>,
     partition: usize,
+    reads_lookups_whole: bool,
     pub(crate) context: Arc<TaskContext>,
 }
 
@@ -255,9 +276,9 @@ impl PartitionJoin {
         self.inputs[0].schema()
     }
 
-    /// A lookup's rows: the partition beside the spine's, or without keys all of them.
+    /// A lookup's rows: the partition beside the spine's, or all of them.
     pub(crate) fn lookup(&self, lookup: usize) -> Result<SendableRecordBatchStream> {
-        let partition = if self.spec.spine_keys.is_empty() { 0 } else { self.partition };
+        let partition = if self.reads_lookups_whole { 0 } else { self.partition };
         self.inputs[lookup + 1].execute(partition, Arc::clone(&self.context))
     }
 

@@ -77,7 +77,8 @@ pub(crate) async fn fetch(
 }
 
 impl Fetched {
-    fn new(types: &[DataType], mut units: Vec<Vec<ArrayRef>>) -> Result<Self> {
+    /// Columns of `types`, given as the arrays of each unit.
+    pub(crate) fn new(types: &[DataType], mut units: Vec<Vec<ArrayRef>>) -> Result<Self> {
         let mut columns = Vec::with_capacity(types.len());
         let mut bytes = 0;
         // From the last column to the first, so that each unit gives up its arrays one by one.

@@ -4,6 +4,8 @@
 //! columns) the join finds the lookup row that was known at that instant: equal keys, `time <= instant`,
 //! `time >= instant - ttl`, and of these the latest. It knows nothing of features or registries.
 
+mod broadcast_index;
+mod broadcast_join;
 mod candidates;
 mod candidates_exec;
 mod candidates_node;

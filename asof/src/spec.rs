@@ -16,6 +16,8 @@ pub enum JoinForm {
     /// The slot fold whose scan tasks fold their own rows first, against a broadcast of the spine's keys and instants, so
     /// that only candidates are exchanged ([`crate::CandidatesSpec`]).
     CandidateFold,
+    /// Hold the lookups whole, as steps of each key, and let the spine stream past: for a spine much larger than they are.
+    Broadcast,
     /// Compare every spine row with every lookup row: the oracle, for small data only.
     NaiveLoop,
 }
@@ -27,6 +29,7 @@ impl JoinForm {
             Self::SlotFold => "slot fold",
             Self::LateFold => "late slot fold",
             Self::CandidateFold => "candidate fold",
+            Self::Broadcast => "broadcast features",
             Self::NaiveLoop => "naive loop",
         }
     }

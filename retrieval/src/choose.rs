@@ -1,6 +1,7 @@
-//! Which form joins a view on executors, by what it would cost to exchange its rows.
+//! Which form joins a view, by what it would cost to index and to exchange its rows and the spine's.
 //!
-//! A slot fold exchanges every row of the view with all its columns. A candidate fold exchanges candidates, but each task
+//! Broadcast features hold the view and leave the spine where it is. In one process the late fold exchanges nothing either. On
+//! executors a slot fold exchanges every row of the view with all its columns. A candidate fold exchanges candidates, but each task
 //! that scans the view reads and indexes the spine's keys and instants. So the candidate fold wins unless the spine is so
 //! large beside the view that most rows are candidates anyway.
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum FormChoice {
     /// This one, for every view.
     Forced(JoinForm),
+    /// For each view the one that costs less where all partitions share one process.
+    InProcess,
     /// For each view the one of those that travel to executors which costs less, with so many tasks side by side.
     ByCost {
         /// Partitions of a plan.
@@ -32,6 +35,8 @@ pub(crate) struct ViewSize {
     pub(crate) spine_rows: u64,
     /// Rows of the view that are scanned.
     pub(crate) rows: u64,
+    /// Their bytes in the files.
+    pub(crate) bytes: u64,
     /// Columns of the view that the join needs: keys, times, features.
     pub(crate) columns: u64,
 }
@@ -51,41 +56,68 @@ pub struct ChosenForm {
 const INDEX_NANOS: u64 = 200;
 /// Processor time to hash, copy, write, send, read and retain one column of one row; measured there, too.
 const EXCHANGE_NANOS: u64 = 60;
+/// Processor time to sort a row of a view and to make a step of it, in each task that holds the view.
+const STEP_NANOS: u64 = 500;
+/// Bytes in the files of a view that tasks may hold whole; in memory it is some four times as much, twice for a moment.
+const BROADCAST_BYTES_MAX: u64 = 64 << 20;
+/// Columns that a spine is taken to have where its exchange is weighed: keys, instant, row id, a label.
+const SPINE_COLUMNS: u64 = 4;
 /// Spine rows that a task may index beside its share of the join: 45 bytes each while the index is made.
 const INDEXED_ROWS_MAX: u64 = 16_000_000;
 
 /// The form for a view.
 pub(crate) fn choose(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenForm) {
     let tasks = match choice {
-        FormChoice::Forced(_) => 1,
+        FormChoice::Forced(_) | FormChoice::InProcess => 1,
         FormChoice::ByCost { tasks } => u64::try_from(tasks.max(1)).unwrap_or(u64::MAX),
     };
     let candidates = candidates(size, tasks);
-    let saved = (size.rows - candidates).saturating_mul(size.columns).saturating_mul(EXCHANGE_NANOS);
-    let spent = size.spine_rows.saturating_mul(tasks).saturating_mul(INDEX_NANOS);
     let (form, reason) = match choice {
-        FormChoice::Forced(form @ JoinForm::LateFold) => (form, "it runs in one process".to_owned()),
         FormChoice::Forced(form) => (form, "it was asked for".to_owned()),
-        FormChoice::ByCost { .. } if size.spine_rows > INDEXED_ROWS_MAX => {
-            let reason =
-                format!("the spine has more than {INDEXED_ROWS_MAX} rows, too many to index in each task");
-            (JoinForm::SlotFold, reason)
-        }
+        FormChoice::InProcess => cheaper_broadcast(size, 1, size.spine_rows.saturating_mul(INDEX_NANOS))
+            .unwrap_or_else(|| (JoinForm::LateFold, "nothing is exchanged in one process".to_owned())),
         FormChoice::ByCost { .. } => {
-            let reason = format!(
-                "folding where it is scanned saves {} s of exchange for {} s of indexing",
-                seconds(saved),
-                seconds(spent)
-            );
-            (if saved > spent { JoinForm::CandidateFold } else { JoinForm::SlotFold }, reason)
+            let exchange = size.spine_rows.saturating_mul(INDEX_NANOS + SPINE_COLUMNS * EXCHANGE_NANOS);
+            cheaper_broadcast(size, tasks, exchange).unwrap_or_else(|| cheaper_fold(size, tasks, candidates))
         }
     };
     let exchanged_rows = match form {
         JoinForm::LateFold => 0,
         JoinForm::CandidateFold => candidates,
+        JoinForm::Broadcast => size.rows.saturating_mul(tasks),
         JoinForm::SlotFold | JoinForm::NaiveLoop => size.rows,
     };
     (form, ChosenForm { form: form.name().to_owned(), reason, exchanged_rows })
+}
+
+/// Broadcast features, where a view is small and the spine so large that it is better not touched.
+fn cheaper_broadcast(size: ViewSize, tasks: u64, saved: u64) -> Option<(JoinForm, String)> {
+    let spent = size.rows.saturating_mul(tasks).saturating_mul(STEP_NANOS);
+    let is_cheaper = size.bytes <= BROADCAST_BYTES_MAX && spent < saved;
+    is_cheaper.then(|| {
+        let reason = format!(
+            "holding the view takes {} s and leaves the spine where it is, which saves {} s",
+            seconds(spent),
+            seconds(saved)
+        );
+        (JoinForm::Broadcast, reason)
+    })
+}
+
+fn cheaper_fold(size: ViewSize, tasks: u64, candidates: u64) -> (JoinForm, String) {
+    if size.spine_rows > INDEXED_ROWS_MAX {
+        let reason =
+            format!("the spine has more than {INDEXED_ROWS_MAX} rows, too many to index in each task");
+        return (JoinForm::SlotFold, reason);
+    }
+    let saved = (size.rows - candidates).saturating_mul(size.columns).saturating_mul(EXCHANGE_NANOS);
+    let spent = size.spine_rows.saturating_mul(tasks).saturating_mul(INDEX_NANOS);
+    let reason = format!(
+        "folding where it is scanned saves {} s of exchange for {} s of indexing",
+        seconds(saved),
+        seconds(spent)
+    );
+    (if saved > spent { JoinForm::CandidateFold } else { JoinForm::SlotFold }, reason)
 }
 
 /// Slots that rows fall into when each task's rows fall into all slots alike; never more than rows.
@@ -109,17 +141,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_candidate_fold_wins_unless_most_rows_are_candidates() {
+    fn the_cheaper_form_is_chosen() {
+        // Rows of 50 bytes; no tasks: in one process.
         let table = "
-            spine       rows         columns  tasks  form            exchanged
-            100         20000000     13       2      candidate fold  200
-            5000000     20000000     13       2      candidate fold  8646648
-            5000000     20000000     13       4      candidate fold  12642412
-            5000000     20000000     13       100    slot fold       20000000
-            50000000    1000000      13       2      slot fold       1000000
-            17000000    900000000    13       2      slot fold       900000000
-            10          10           3        2      slot fold       10
-            0           0            3        2      slot fold       0
+            spine       rows         columns  tasks  form                exchanged
+            100         20000000     13       2      candidate fold      200
+            5000000     20000000     13       2      candidate fold      8646648
+            5000000     20000000     13       4      candidate fold      12642412
+            5000000     20000000     13       100    slot fold           20000000
+            17000000    900000000    13       2      slot fold           900000000
+            50000000    1000000      13       2      broadcast features  2000000
+            50000000    1000000      13       100    slot fold           1000000
+            500000000   5000000      13       2      slot fold           5000000
+            10          10           3        2      slot fold           10
+            0           0            3        2      slot fold           0
+            5000000     20000000     13       0      late slot fold      0
+            50000000    1000000      13       0      broadcast features  1000000
+            500000000   5000000      13       0      late slot fold      0
         ";
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -127,16 +165,24 @@ mod tests {
                 panic!("{line}")
             };
             let number = |word: &str| word.parse::<u64>().unwrap();
-            let size =
-                ViewSize { spine_rows: number(spine_rows), rows: number(rows), columns: number(columns) };
-            let (_, chosen) = choose(FormChoice::ByCost { tasks: tasks.parse().unwrap() }, size);
+            let size = ViewSize {
+                spine_rows: number(spine_rows),
+                rows: number(rows),
+                bytes: number(rows) * 50,
+                columns: number(columns),
+            };
+            let choice = match tasks.parse().unwrap() {
+                0 => FormChoice::InProcess,
+                tasks => FormChoice::ByCost { tasks },
+            };
+            let (_, chosen) = choose(choice, size);
             assert_eq!((chosen.form, chosen.exchanged_rows), (form.join(" "), number(exchanged)), "{line}");
         }
     }
 
     #[test]
     fn a_forced_form_is_taken() {
-        let size = ViewSize { spine_rows: 10, rows: 10, columns: 3 };
+        let size = ViewSize { spine_rows: 10, rows: 10, bytes: 90, columns: 3 };
         let (form, chosen) = choose(JoinForm::CandidateFold.into(), size);
         assert_eq!((form, chosen.reason.as_str()), (JoinForm::CandidateFold, "it was asked for"));
     }

@@ -89,7 +89,7 @@ pub struct PlannedView {
     pub lookup: usize,
     /// Whether it is joined by keys; else every partition folds all of its rows.
     pub is_keyed: bool,
-    /// Whether its join is the last, in whose tasks the parts are written.
+    /// Whether its join is in the tasks that write the parts: nothing is exchanged after it.
     pub is_last: bool,
     /// Rows that its scan produces.
     pub rows_scanned: u64,
@@ -131,47 +131,89 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     let mut scans = vec![("spine".to_owned(), spine.stats)];
     let mut view_scans = BTreeMap::new();
     let mut plan = spine.logical.clone();
-    let mut folds = BTreeMap::new();
-    let mut first_outcome = 0;
+    let mut folded = Vec::new();
+    let mut broadcast = Vec::new();
     for (number, set) in sets.iter().enumerate() {
-        let mut inputs = vec![plan];
-        let (mut lookups, mut late) = (Vec::new(), Vec::new());
-        let mut join_form = None;
+        let (mut folds, mut broadcasts) = (SetJoin::new(number), SetJoin::new(number));
         for &view in &set.views {
             let lookup = lookup(input, view, set, &spine, number, &reach)?;
-            // One view with candidates makes it a join of candidates; the others come as they are.
-            if lookup.form == JoinForm::CandidateFold || join_form.is_none() {
-                join_form = Some(lookup.form);
-            }
-            let fold = Fold {
-                lookup: first_outcome + lookups.len(),
-                is_keyed: !set.columns.is_empty(),
-                is_last: number + 1 == sets.len(),
-                rows_scanned: lookup.stats.rows,
-                chosen: lookup.chosen,
-            };
             view_scans.insert(view, (input.views[view].resolved.label.clone(), lookup.stats));
-            folds.insert(view, fold);
-            inputs.push(lookup.logical);
-            lookups.push(lookup.spec);
-            late.extend(lookup.late);
+            let join = if lookup.form == JoinForm::Broadcast { &mut broadcasts } else { &mut folds };
+            join.lookups.push((view, lookup));
         }
-        let spec = AsofSpec {
-            form: join_form.unwrap_or(JoinForm::SlotFold),
-            spine_keys: spine.key_columns[number].clone(),
-            spine_instant: spine.instant,
-            first_outcome,
-            lookups,
-        };
-        first_outcome += set.views.len();
-        plan = AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)
-            .map_err(RetrievalError::from_engine)?
-            .into_plan();
+        folded.extend((!folds.lookups.is_empty()).then_some(folds));
+        broadcast.extend((!broadcasts.lookups.is_empty()).then_some(broadcasts));
+    }
+    // Broadcasts come last: the spine streams past them, so they see it in the tasks that write.
+    let exchanges = folded.len();
+    let mut folds = BTreeMap::new();
+    let mut first_outcome = 0;
+    for (place, join) in folded.into_iter().chain(broadcast).enumerate() {
+        let is_last = place + 1 >= exchanges;
+        let is_keyed = !sets[join.set].columns.is_empty();
+        first_outcome += join.add(&mut plan, &spine, first_outcome, is_keyed, is_last, &mut folds)?;
     }
     scans.extend(view_scans.into_values());
     let mut notes = std::mem::take(&mut spine.notes);
     notes.extend(input.views.iter().flat_map(view_notes));
     arrange(input, plan, &spine, &folds, scans, notes)
+}
+
+/// Views of one key set that are joined by one operator.
+struct SetJoin {
+    set: usize,
+    /// With the numbers of the views.
+    lookups: Vec<(usize, PlannedLookup)>,
+}
+
+impl SetJoin {
+    fn new(set: usize) -> Self {
+        Self { set, lookups: Vec::new() }
+    }
+
+    /// Puts the join on top of `plan`; returns the number of its lookups.
+    fn add(
+        self,
+        plan: &mut LogicalPlan,
+        spine: &SpinePlan,
+        first_outcome: usize,
+        is_keyed: bool,
+        is_last: bool,
+        folds: &mut BTreeMap<usize, Fold>,
+    ) -> Result<usize, RetrievalError> {
+        let mut inputs = vec![plan.clone()];
+        let (mut lookups, mut late) = (Vec::new(), Vec::new());
+        let mut form = None;
+        for (view, lookup) in self.lookups {
+            // One view with candidates makes it a join of candidates; the others come as they are.
+            if lookup.form == JoinForm::CandidateFold || form.is_none() {
+                form = Some(lookup.form);
+            }
+            let fold = Fold {
+                lookup: first_outcome + lookups.len(),
+                is_keyed,
+                is_last,
+                rows_scanned: lookup.stats.rows,
+                chosen: lookup.chosen,
+            };
+            folds.insert(view, fold);
+            inputs.push(lookup.logical);
+            lookups.push(lookup.spec);
+            late.extend(lookup.late);
+        }
+        let count = lookups.len();
+        let spec = AsofSpec {
+            form: form.unwrap_or(JoinForm::SlotFold),
+            spine_keys: spine.key_columns[self.set].clone(),
+            spine_instant: spine.instant,
+            first_outcome,
+            lookups,
+        };
+        *plan = AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)
+            .map_err(RetrievalError::from_engine)?
+            .into_plan();
+        Ok(count)
+    }
 }
 
 /// Where and how a view's rows are folded.
@@ -214,6 +256,7 @@ fn lookup(
     let size = ViewSize {
         spine_rows: spine.stats.rows,
         rows: stats.rows,
+        bytes: stats.bytes,
         columns: (set.columns.len() + definition.features.len() + 2) as u64,
     };
     let (form, chosen) = choose(input.form, size);

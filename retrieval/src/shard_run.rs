@@ -187,7 +187,9 @@ fn check_folded(plan: &RetrievalPlan, parts: &ShardParts, partitions: usize) -> 
             sent += account.sent;
             received += account.received;
         }
-        let copies = if view.is_keyed || form == JoinForm::LateFold.name() { 1 } else { partitions as u64 };
+        let is_shared = form == JoinForm::LateFold.name();
+        let is_whole = form == JoinForm::Broadcast.name() || !view.is_keyed;
+        let copies = if is_whole && !is_shared { partitions as u64 } else { 1 };
         let expected = view.rows_scanned * copies;
         if folded != expected {
             let detail = format!("view `{}` folded {folded} of {expected} feature rows", view.label);

@@ -143,6 +143,7 @@ async fn every_engine_gives_the_same_rows_and_report() {
         LocalCluster::start(World::new().stores, engine_options(5), form.into(), 2, 2).await.unwrap()
     };
     let (folding, scanning) = (cluster(JoinForm::SlotFold).await, cluster(JoinForm::CandidateFold).await);
+    let holding = cluster(JoinForm::Broadcast).await;
     let mut matched = 0;
     for seed in 0..STORES {
         let (world, features) = store(seed);
@@ -152,11 +153,14 @@ async fn every_engine_gives_the_same_rows_and_report() {
             matched += manifest.report.views.iter().map(|view| view.matched).sum::<u64>();
             let fold = world.embedded(JoinForm::SlotFold, 4);
             let late = world.embedded(JoinForm::LateFold, 4);
-            let engines: [(&str, &dyn RetrievalEngine); 4] = [
+            let broadcast = world.embedded(JoinForm::Broadcast, 4);
+            let engines: [(&str, &dyn RetrievalEngine); 6] = [
                 ("embedded", &fold),
                 ("late", &late),
                 ("ballista", &folding),
                 ("ballista-candidates", &scanning),
+                ("broadcast", &broadcast),
+                ("ballista-broadcast", &holding),
             ];
             for (name, engine) in engines {
                 let (found, other) = rows(&world, engine, &features, &format!("{name}-{cut}"), cut).await;

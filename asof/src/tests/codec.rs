@@ -22,7 +22,12 @@ fn a_plan_survives_the_wire() {
     let runtime = runtime();
     let codec =
         ComposedPhysicalExtensionCodec::new(vec![Arc::new(AsofPhysicalCodec::new(MemoryColumns::decode))]);
-    let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::NaiveLoop, JoinForm::CandidateFold]);
+    let form = prop::sample::select(vec![
+        JoinForm::SlotFold,
+        JoinForm::NaiveLoop,
+        JoinForm::CandidateFold,
+        JoinForm::Broadcast,
+    ]);
     runner(40)
         .run(&(any_case(), any_layout(), form), |(case, layout, form)| {
             let state = session(&layout, unlimited());

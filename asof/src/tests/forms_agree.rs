@@ -85,6 +85,18 @@ fn the_candidate_fold_gives_the_oracles_rows_in_any_layout() {
 }
 
 #[test]
+fn broadcast_features_give_the_oracles_rows_in_any_layout() {
+    let runtime = runtime();
+    let layouts = [any_layout(), any_layout()];
+    runner(400)
+        .run(&(any_case(), layouts), |(case, layouts)| {
+            let broadcast = layouts.map(|layout| (JoinForm::Broadcast, layout));
+            agree(&runtime, &case, &broadcast)
+        })
+        .unwrap();
+}
+
+#[test]
 fn every_row_is_folded_and_every_candidate_arrives() {
     let runtime = runtime();
     let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::CandidateFold]);

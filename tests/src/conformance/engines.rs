@@ -42,8 +42,10 @@ pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
         embedded(stores, 1, JoinForm::LateFold),
         embedded(stores, 3, JoinForm::LateFold),
         embedded(stores, 3, JoinForm::CandidateFold),
+        embedded(stores, 3, JoinForm::Broadcast),
         ballista(stores, JoinForm::SlotFold).await,
         ballista(stores, JoinForm::CandidateFold).await,
+        ballista(stores, JoinForm::Broadcast).await,
     ]
 }
 

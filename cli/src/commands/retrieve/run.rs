@@ -73,7 +73,7 @@ impl Ready {
         let engine = args.engine.unwrap_or(EngineName::Embedded);
         let options = engine_options(args, &workspace, program)?;
         let form = match engine {
-            EngineName::Embedded => JoinForm::LateFold.into(),
+            EngineName::Embedded => FormChoice::InProcess,
             // Executors share no memory.
             EngineName::Ballista => FormChoice::ByCost { tasks: options.partitions.get() },
             EngineName::Naive => JoinForm::NaiveLoop.into(),
