@@ -52,9 +52,9 @@ pub struct ChosenForm {
     pub exchanged_rows: u64,
 }
 
-/// Processor time to read and index a row of the spine in one task; measured on `train`, see docs/performance.md.
+/// Processor time to read and index a row of the spine in one task, estimated: see docs/performance.md.
 const INDEX_NANOS: u64 = 200;
-/// Processor time to hash, copy, write, send, read and retain one column of one row; measured there, too.
+/// Processor time to hash, copy, write, send, read and retain one column of one row, derived there from `train`.
 const EXCHANGE_NANOS: u64 = 60;
 /// Processor time to sort a row of a view and to make a step of it, in each task that holds the view.
 const STEP_NANOS: u64 = 500;
