@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use backsight_storage::{Location, Stores};
+use backsight_storage::Location;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -17,7 +17,7 @@ use crate::plan::{RetrievalPlan, plan};
 use crate::prepare::Prepared;
 use crate::report::Tally;
 use crate::shards::ShardSpec;
-use crate::staging::{Staged, StagingLog};
+use crate::staging::Staged;
 use backsight_asof::JoinForm;
 
 /// What a shard needs to run.
@@ -53,23 +53,10 @@ impl ShardParts {
         self.records.iter().map(|record| record.bytes).sum()
     }
 
-    /// Notes what was staged, so that it can be cleared away.
-    pub fn log(&self, output: &Location, log: &StagingLog) {
-        for record in &self.records {
-            if let Some(staged) = &record.staged {
-                log.record(output.join(&record.name), staged.clone());
-            }
-        }
-    }
-
-    /// Clears away what was staged.
-    ///
-    /// # Errors
-    /// The first storage fault.
-    pub async fn discard(&self, stores: &Stores, output: &Location) -> Result<(), RetrievalError> {
-        let log = StagingLog::default();
-        self.log(output, &log);
-        log.discard(stores).await
+    /// What was staged, so that it can be cleared away.
+    pub fn started<'a>(&'a self, output: &'a Location) -> impl Iterator<Item = (Location, Staged)> + 'a {
+        let staged = |record: &PartRecord| Some((output.join(&record.name), record.staged.clone()?));
+        self.records.iter().filter_map(staged)
     }
 
     /// Each part that has rows: its name and what completes it.
@@ -129,8 +116,10 @@ async fn try_write_shard(
         parts.tally.merge(&record.tally);
     }
     if let Err(unbalanced) = check_accounts(run, &planned, &parts, partitions) {
-        // For the caller to clear away: nobody else knows of these any more.
-        parts.log(run.output, &context.log);
+        // For the caller to clear away: nobody else knows of these any more. The log is the caller's, and open.
+        for (part, staged) in parts.started(run.output) {
+            let _is_open = context.log.record(&part, &staged);
+        }
         return Err(unbalanced);
     }
     // What is kept of a shard stays small: there may be thousands of them.

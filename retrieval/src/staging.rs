@@ -1,7 +1,7 @@
 //! Writes parts unseen: an open multipart upload on an object store, a staged file on a file system.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backsight_proto::ErrorCode;
 use backsight_storage::{Location, StorageError, Stores};
@@ -45,7 +45,8 @@ pub enum Staged {
     },
 }
 
-/// Uploads and files of one attempt, so that an abandoned one can be cleared away.
+/// Uploads and files of one attempt, so that an abandoned one can be cleared away. Once discarded it takes no more: what
+/// a writer begins later, one that nobody could stop in time, would belong to nobody.
 #[derive(Debug, Clone, Default)]
 pub struct StagingLog {
     own: Entries,
@@ -53,26 +54,32 @@ pub struct StagingLog {
     parent: Option<Entries>,
 }
 
-type Entries = Arc<Mutex<Vec<(Location, Staged)>>>;
+#[derive(Debug, Clone, Default)]
+struct Entries(Arc<Mutex<Started>>);
+
+#[derive(Debug, Default)]
+struct Started {
+    entries: Vec<(Location, Staged)>,
+    is_discarded: bool,
+}
 
 impl StagingLog {
     /// A log of one task of a run: what it records is the run's, too, but it discards only its own.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { own: Entries::default(), parent: Some(Arc::clone(&self.own)) }
+        Self { own: Entries::default(), parent: Some(self.own.clone()) }
     }
 
-    pub(crate) fn record(&self, location: Location, staged: Staged) {
-        if let Some(parent) = &self.parent {
-            let entry = (location.clone(), staged.clone());
-            parent.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        }
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).push((location, staged));
+    /// Notes what is started; `false` when the log, or the run's, was discarded: the caller clears it away itself.
+    #[must_use]
+    pub(crate) fn record(&self, location: &Location, staged: &Staged) -> bool {
+        let of_run = self.parent.as_ref().is_none_or(|parent| parent.push(location, staged));
+        of_run && self.own.push(location, staged)
     }
 
-    /// What was started, in order.
+    /// What was started, in order; nothing once it was discarded.
     pub fn entries(&self) -> Vec<(Location, Staged)> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.own.lock().entries.clone()
     }
 
     /// Aborts the uploads and removes the files of everything that was started: it belongs to nobody any more.
@@ -80,7 +87,7 @@ impl StagingLog {
     /// # Errors
     /// The first storage fault; what could be removed is removed all the same.
     pub async fn discard(&self, stores: &Stores) -> Result<(), RetrievalError> {
-        let started = std::mem::take(&mut *self.own.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = self.own.lock().discard();
         let mut result = Ok(());
         for (part, staged) in started {
             if let Err(error) = discard(stores, &part, &staged).await {
@@ -88,6 +95,35 @@ impl StagingLog {
             }
         }
         result
+    }
+}
+
+impl FromIterator<(Location, Staged)> for StagingLog {
+    fn from_iter<I: IntoIterator<Item = (Location, Staged)>>(started: I) -> Self {
+        let started = Started { entries: started.into_iter().collect(), is_discarded: false };
+        let own = Entries(Arc::new(Mutex::new(started)));
+        Self { own, parent: None }
+    }
+}
+
+impl Entries {
+    fn lock(&self) -> MutexGuard<'_, Started> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, location: &Location, staged: &Staged) -> bool {
+        let mut started = self.lock();
+        if !started.is_discarded {
+            started.entries.push((location.clone(), staged.clone()));
+        }
+        !started.is_discarded
+    }
+}
+
+impl Started {
+    fn discard(&mut self) -> Vec<(Location, Staged)> {
+        self.is_discarded = true;
+        std::mem::take(&mut self.entries)
     }
 }
 
@@ -148,16 +184,19 @@ impl PartSink {
             None => {
                 let relative = format!("{OWN_FOLDER}/staging/{attempt}/{name}.staged");
                 let staged = output.join(&relative);
-                log.record(location.clone(), Staged::File { path: relative.clone() });
+                if !log.record(&location, &Staged::File { path: relative.clone() }) {
+                    return Err(RetrievalError::Cancelled);
+                }
                 let path = local_path(&staged)?;
                 let file = create_file(path).await.map_err(|e| StorageError::classify_io(&staged, &e))?;
                 Target::File { file, relative }
             }
             Some(store) => {
                 let path = location.path();
-                let id = begin_upload(&store, log, &location)
+                let begun = begin_upload(&store, log, &location)
                     .await
                     .map_err(|e| StorageError::classify(&location, e))?;
+                let Some(id) = begun else { return Err(RetrievalError::Cancelled) };
                 Target::Upload(Box::new(Upload {
                     store,
                     path,
@@ -212,24 +251,31 @@ impl PartSink {
     }
 }
 
-/// Begins an upload and records it. Who asked may be gone when the store answers, a cancelled task for one; nobody else
-/// knows the upload's id, so it is then aborted at once.
+/// Begins an upload and records it. Who asked may be gone when the store answers, a cancelled task for one, or may be a
+/// writer that goes on after its log was discarded (`None`). Nobody else knows the upload's id, so it is then aborted at
+/// once.
 async fn begin_upload(
     store: &Arc<dyn MultipartStore>,
     log: &StagingLog,
     location: &Location,
-) -> object_store::Result<String> {
+) -> object_store::Result<Option<String>> {
     let (answer, waiting) = oneshot::channel();
     let (store, log, location) = (Arc::clone(store), log.clone(), location.clone());
     #[expect(clippy::disallowed_methods, reason = "it must outlive the task that asks, and ends by itself")]
     tokio::spawn(async move {
         let path = location.path();
-        let begun = store.create_multipart(&path).await;
-        if let Ok(id) = &begun {
-            // Before the answer: whoever has it can rely on the log.
-            log.record(location.clone(), Staged::Upload { upload_id: id.clone(), parts: vec![] });
-        }
-        if let Err(Ok(id)) = answer.send(begun)
+        let id = match store.create_multipart(&path).await {
+            Ok(id) => id,
+            Err(error) => {
+                // Nothing was begun, as far as the store says: nothing is lost when nobody hears of it.
+                let _ = answer.send(Err(error));
+                return;
+            }
+        };
+        // Before the answer: whoever has it can rely on the log.
+        let is_ours = log.record(&location, &Staged::Upload { upload_id: id.clone(), parts: vec![] });
+        let is_heard = answer.send(Ok(is_ours.then(|| id.clone()))).is_ok();
+        if (!is_ours || !is_heard)
             && let Err(error) = store.abort_multipart(&path, &id).await
         {
             tracing::warn!(part = %location, %error, "an upload that nobody waits for could not be aborted");
@@ -318,6 +364,7 @@ mod tests {
     use std::path::Path;
 
     use async_trait::async_trait;
+    use backsight_storage::StorageOptions;
     use object_store::path::Path as ObjectPath;
     use object_store::{MultipartId, PutPayload, PutResult};
     use tokio::sync::Notify;
@@ -390,8 +437,27 @@ mod tests {
         slow.may_answer.notify_one();
         let store: Arc<dyn MultipartStore> = Arc::clone(&slow) as _;
         let log = StagingLog::default();
-        assert_eq!(begin_upload(&store, &log, &place()).await.unwrap(), "upload-1");
+        assert_eq!(begin_upload(&store, &log, &place()).await.unwrap().unwrap(), "upload-1");
         let recorded = Staged::Upload { upload_id: "upload-1".into(), parts: vec![] };
         assert_eq!(log.entries(), [(place(), recorded)]);
+    }
+    #[tokio::test]
+    async fn an_upload_that_begins_after_its_log_was_discarded_is_aborted_though_its_writer_waits() {
+        for is_of_a_run in [false, true] {
+            let slow = Arc::new(SlowStore::default());
+            let store: Arc<dyn MultipartStore> = Arc::clone(&slow) as _;
+            let run = StagingLog::default();
+            let log = if is_of_a_run { run.child() } else { run.clone() };
+            let (place, stores) = (place(), Stores::new(StorageOptions::default()));
+            let discard = async {
+                tokio::task::yield_now().await;
+                run.discard(&stores).await.unwrap();
+                slow.may_answer.notify_one();
+            };
+            let (begun, ()) = tokio::join!(begin_upload(&store, &log, &place), discard);
+            assert_eq!(begun.unwrap(), None, "child of a run: {is_of_a_run}");
+            assert_eq!(log.entries(), []);
+            slow.aborted.notified().await;
+        }
     }
 }

@@ -308,11 +308,9 @@ async fn try_abandon(shared: &Shared, ready: Option<Ready>, job: &Job) -> Result
         return Ok(());
     }
     // Parts in the job's record are this job's, whoever has the claim.
-    let log = StagingLog::default();
     let output = output_of(shared, job)?;
-    for parts in parts_of(job).unwrap_or_default() {
-        parts.log(output.location(), &log);
-    }
+    let parts = parts_of(job).unwrap_or_default();
+    let log: StagingLog = parts.iter().flat_map(|parts| parts.started(output.location())).collect();
     let discarded = log.discard(&shared.options.stores).await;
     let attempt = match ready {
         Some(ready) => ready.attempt,
