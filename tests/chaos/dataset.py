@@ -128,7 +128,7 @@ def is_committed(output):
     return "_SUCCESS" in output.files()
 
 
-def nothing_left(output, after_kill=False, uploads_allowed=False):
+def nothing_left(output, after_kill=False):
     """Raises `Wrong` when an output that has no dataset holds something."""
     files = output.files()
     check("_SUCCESS" not in files, f"`{output.uri}` has _SUCCESS although there must be no dataset")
@@ -136,7 +136,7 @@ def nothing_left(output, after_kill=False, uploads_allowed=False):
     stray = {name for name in files if not (after_kill and name.startswith(LEFTOVERS))}
     check(not stray, f"`{output.uri}` was left with {shown(stray)}")
     pending = output.pending_uploads()
-    check(uploads_allowed or after_kill or not pending, f"`{output.uri}` was left with {len(pending)} pending uploads: {pending[:3]}")
+    check(after_kill or not pending, f"`{output.uri}` was left with {len(pending)} pending uploads: {pending[:3]}")
     return len(pending)
 
 

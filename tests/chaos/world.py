@@ -141,13 +141,13 @@ class World:
         manifest = compare(output, self.expected[spine])
         return {"parts": len(manifest["parts"]), "uploads_pending": len(output.pending_uploads())}
 
-    def check_nothing(self, output, after_kill=False, uploads_allowed=False):
-        if not (after_kill or uploads_allowed):
+    def check_nothing(self, output, after_kill=False):
+        if not after_kill:
             # Executors learn within a second or two what nobody waits for, and abort it then.
             deadline = time.monotonic() + UPLOADS_SECONDS_MAX
             while output.pending_uploads() and time.monotonic() < deadline:
                 time.sleep(0.3)
-        return {"uploads_pending": nothing_left(output, after_kill, uploads_allowed)}
+        return {"uploads_pending": nothing_left(output, after_kill)}
 
     def remove(self):
         if self.s3:
