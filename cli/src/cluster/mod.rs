@@ -3,6 +3,7 @@
 mod client;
 pub(crate) mod failure;
 pub(crate) mod job;
+mod joined_spine;
 mod spine;
 mod watch;
 

@@ -1,4 +1,4 @@
-//! Hands a local spine over to a scheduler: one Parquet file, known by its hash, sent once.
+//! Hands a local spine over to a scheduler: one Parquet file, put together if need be, known by its hash, sent once.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,13 +12,17 @@ use backsight_storage::{Location, Stores};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use sha2::{Digest, Sha256};
+use tempfile::TempPath;
 
 use crate::cluster::client::Cluster;
+use crate::cluster::joined_spine;
 use crate::errors::Failure;
 use crate::progress::ByteProgress;
 use crate::render::units;
 
 const CHUNK_BYTES: usize = 1 << 20;
+/// The one kind of file that a scheduler takes.
+const EXTENSION: &str = ".parquet";
 /// How often an upload is begun anew after a broken connection.
 const ATTEMPTS: u32 = 3;
 
@@ -28,13 +32,16 @@ pub(crate) async fn upload(
     stores: &Stores,
     location: &Location,
 ) -> Result<String, Failure> {
-    let path = one_file(stores, location).await?;
-    let bytes = size(&path)?;
+    let files = files(stores, location).await?;
+    let mut bytes = 0;
+    for file in &files {
+        bytes += size(file)?;
+    }
     let bytes_max = cluster.describe().await?.spine_upload_max;
     if bytes > bytes_max {
         let message = format!(
             "the spine `{}` has {}, and the scheduler takes {} at most",
-            path.display(),
+            shown(&files, location),
             units::bytes(bytes),
             units::bytes(bytes_max)
         );
@@ -42,6 +49,13 @@ pub(crate) async fn upload(
             "put it into an object store and name it there, or start the scheduler with a greater `--spine-upload-max`",
         ));
     }
+    // Removed when it was sent.
+    let mut joined = None;
+    let path = match files.as_slice() {
+        [file] => file.clone(),
+        _ => joined.insert(join(files.clone()).await?).to_path_buf(),
+    };
+    let bytes = size(&path)?;
     let hashed = path.clone();
     let sha256 = tokio::task::spawn_blocking(move || hash(&hashed)).await;
     let sha256 = sha256.map_err(|error| Failure::bug(format!("a file could not be hashed: {error}")))??;
@@ -49,7 +63,7 @@ pub(crate) async fn upload(
     if !held.uri.is_empty() {
         return Ok(held.uri);
     }
-    let header = SpineHeader { sha256, bytes, extension: ".parquet".to_owned() };
+    let header = SpineHeader { sha256, bytes, extension: EXTENSION.to_owned() };
     let mut attempt = 1;
     loop {
         let progress = ByteProgress::new(cluster.terminal(), "sending the spine:", bytes);
@@ -70,24 +84,31 @@ pub(crate) async fn upload(
     }
 }
 
-/// The file that a local spine is. A scheduler knows a spine by one name, and files are not put together here: the
-/// rows of the dataset would say nothing of the files that they come from.
-async fn one_file(stores: &Stores, location: &Location) -> Result<PathBuf, Failure> {
-    let files = stores.expand(location).await?;
-    match files.as_slice() {
-        [file] => file
-            .location
-            .local_path()
-            .ok_or_else(|| Failure::bug(format!("`{}` was taken for a local file", file.location))),
-        files => {
-            let message = format!(
-                "the spine `{location}` has {} files, and one can be sent to a scheduler",
-                files.len()
-            );
-            Err(Failure::usage(message).with_hint(
-                "write it as one Parquet file, or put the folder into an object store and name it there",
-            ))
-        }
+/// The files that a local spine is.
+async fn files(stores: &Stores, location: &Location) -> Result<Vec<PathBuf>, Failure> {
+    let local = |location: Location| {
+        let path = location.local_path();
+        path.ok_or_else(|| Failure::bug(format!("`{location}` was taken for a local file")))
+    };
+    stores.expand(location).await?.into_iter().map(|file| local(file.location)).collect()
+}
+
+/// One file of all rows, in the folder for temporary files: a scheduler knows a spine by one hash.
+async fn join(files: Vec<PathBuf>) -> Result<TempPath, Failure> {
+    let joining = tokio::task::spawn_blocking(move || {
+        let io = |error| Failure::io("write a copy of the spine", &error);
+        let (file, path) = tempfile::Builder::new().suffix(EXTENSION).tempfile().map_err(io)?.into_parts();
+        joined_spine::join(&files, file)?;
+        Ok(path)
+    });
+    joining.await.map_err(|error| Failure::bug(format!("the spine could not be put together: {error}")))?
+}
+
+/// What the spine is called: its file when it has one.
+fn shown(files: &[PathBuf], location: &Location) -> String {
+    match files {
+        [file] => file.display().to_string(),
+        _ => location.to_string(),
     }
 }
 

@@ -183,10 +183,17 @@ fn a_spine_with_a_name_goes_by_it_and_others_are_one_file_within_bounds() {
     };
     spine("one").expect(0);
     spine("one/*.parquet").expect(0);
-    spine("many").expect(2).says(
+    let uploads = remote.fake.state().uploads;
+    spine("many").expect(0);
+    assert_eq!(remote.fake.state().uploads, uploads + 1, "one file of all rows");
+    write_parquet(&remote.world.path().join("unlike/b.parquet"), &rows[..1]);
+    std::fs::copy(remote.world.path().join("many/a.parquet"), remote.world.path().join("unlike/a.parquet"))
+        .unwrap();
+    spine("unlike").expect(3).says(
         remote.world.path(),
-        "error: the spine `DIR/many` has 2 files, and one can be sent to a scheduler\nhint: write it as one Parquet \
-         file, or put the folder into an object store and name it there\n",
+        "error: the files of a spine that is sent to a scheduler need the same columns in the same order: \
+         `DIR/unlike/a.parquet` has driver_id Int64, event_timestamp Timestamp(µs, \"UTC\"); `DIR/unlike/b.parquet` has driver_id \
+         Int64\nhint: write them with one schema, or put the folder into an object store and name it there\n",
     );
     spine("nothing").expect(4);
     remote.fake.state().spine_upload_max = 100;
