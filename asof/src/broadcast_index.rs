@@ -9,9 +9,7 @@
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use arrow::row::{RowConverter, SortField};
 use datafusion::common::{DataFusionError, Result};
 
 use crate::exec::timestamp_unit;
@@ -20,9 +18,8 @@ use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::{KeyIndex, NO_GROUP};
 use crate::outcome::Outcome;
 use crate::spec::LookupSpec;
+use crate::ties::comparable_form;
 
-/// Null lowest in every column, as the contract says.
-const NULLS_LOWEST: SortOptions = SortOptions { descending: false, nulls_first: true };
 /// Rows are numbered with 32 bits.
 const ROWS_MAX: usize = (u32::MAX - 8) as usize;
 
@@ -298,9 +295,7 @@ fn settle(rows: &mut Vec<Sorted>, columns: &Fetched, ties: &[usize], types: &[Da
     } else {
         let ranks = UInt32Array::from(contested);
         let arrays = ties.iter().map(|&tie| columns.gather(tie, &ranks)).collect::<Result<Vec<_>>>()?;
-        let fields =
-            types.iter().map(|kind| SortField::new_with_options(kind.clone(), NULLS_LOWEST)).collect();
-        Some(RowConverter::new(fields)?.convert_columns(&arrays)?)
+        Some(comparable_form(types)?.convert_columns(&arrays)?)
     };
     let mut settled = Vec::with_capacity(runs.len());
     let mut next = 0;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 
+use crate::account::ACCOUNT_TYPE;
 use crate::spec::{LookupSpec, PayloadColumn};
-use crate::tally::TALLY_TYPE;
 
 /// What a partial fold is asked for. Its inputs are the lookup's narrow rows and the spine's keys and instants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ pub struct CandidatesSpec {
 
 impl CandidatesSpec {
     /// Columns: the keys, the event time, the created time if there is one, the late columns that are
-    /// asked for or decide between ties, the tally. All may be null.
+    /// asked for or decide between ties, the account. All may be null.
     ///
     /// # Errors
     /// Positions beyond the inputs, keys of unequal types, a lookup without ordinals.
@@ -72,7 +72,7 @@ impl CandidatesSpec {
                     .with_metadata(column.metadata().clone()),
             );
         }
-        fields.push(Field::new("__tally", TALLY_TYPE, true));
+        fields.push(Field::new("__account", ACCOUNT_TYPE, true));
         Ok(Arc::new(Schema::new(fields)))
     }
 
@@ -90,7 +90,7 @@ impl CandidatesSpec {
             created: has_created.then_some(keys + 1),
             ordinal: None,
             late_created: None,
-            tally: Some(first_late + late.len()),
+            account: Some(first_late + late.len()),
             ties: self.lookup.ties.iter().map(|&column| place(column)).collect(),
             payload: self
                 .lookup

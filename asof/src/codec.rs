@@ -125,7 +125,7 @@ fn encode_lookup(lookup: &LookupSpec) -> AsofLookup {
         payload_names: lookup.payload.iter().map(|payload| payload.output.clone()).collect(),
         ttl_nanos: lookup.ttl_nanos.map(|ttl| ttl.to_string()).unwrap_or_default(),
         created_cut: lookup.created_cut,
-        tally: lookup.tally.map(|column| column as u64),
+        account: lookup.account.map(|column| column as u64),
         ordinal: lookup.ordinal.map(|column| column as u64),
         late_created: lookup.late_created.map(|column| column as u64),
     }
@@ -181,7 +181,7 @@ fn decode_lookup(message: AsofLookup) -> Result<LookupSpec> {
         time: position(message.time)?,
         ordinal: message.ordinal.map(position).transpose()?,
         late_created: message.late_created.map(position).transpose()?,
-        tally: message.tally.map(position).transpose()?,
+        account: message.account.map(position).transpose()?,
         created: message.created.map(position).transpose()?,
         ties: positions(&message.ties)?,
         payload,
@@ -215,7 +215,7 @@ mod tests {
             lookups: vec![LookupSpec {
                 ordinal: Some(7),
                 late_created: Some(8),
-                tally: Some(9),
+                account: Some(9),
                 name: "view".into(),
                 keys: vec![0, 4],
                 time: 1,

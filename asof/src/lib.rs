@@ -4,6 +4,7 @@
 //! columns) the join finds the lookup row that was known at that instant: equal keys, `time <= instant`,
 //! `time >= instant - ttl`, and of these the latest. It knows nothing of features or registries.
 
+mod account;
 mod broadcast_index;
 mod broadcast_join;
 mod candidates;
@@ -30,7 +31,6 @@ mod settle;
 mod slot_fold;
 mod slot_index;
 mod spec;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod ties;

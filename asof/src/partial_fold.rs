@@ -1,5 +1,5 @@
 //! Runs one part of a partial fold: index the spine once a task, fold the part's rows, read late what the candidates need,
-//! hand them on with the part's tally.
+//! hand them on with the part's account.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
+use crate::account::PartAccount;
 use crate::candidates::CandidatesSpec;
 use crate::exec::timestamp_unit;
 use crate::fold_metrics::FoldMetrics;
@@ -22,7 +23,6 @@ use crate::late::LateColumns;
 use crate::locate::{Locate, NO_ROW};
 use crate::settle::{Deciders, Tied, settle};
 use crate::slot_index::{SlotIndex, SlotIndexBuilder};
-use crate::tally::Tally;
 
 /// Units read ahead of the one that is handed on: enough to hide a store's latency.
 const UNITS_AT_ONCE: usize = 2;
@@ -66,7 +66,7 @@ struct Pick {
     slot: u32,
 }
 
-/// The part's candidates, then its tally.
+/// The part's candidates, then its account.
 pub(crate) fn stream(fold: PartFold) -> BoxStream<'static, Result<RecordBatch>> {
     futures::stream::once(run(fold)).try_flatten().boxed()
 }
@@ -91,7 +91,7 @@ async fn run(fold: PartFold) -> Result<impl Stream<Item = Result<RecordBatch>> +
     let last = Arc::clone(&emitter);
     let tail = futures::stream::once(async move {
         let mut batches = last.seen_batches(&seen)?;
-        batches.push(last.tally_batch(Tally { folded, sent })?);
+        batches.push(last.account_batch(PartAccount { folded, sent })?);
         Ok::<_, DataFusionError>(futures::stream::iter(batches.into_iter().map(Ok)))
     });
     Ok(emitter.candidates().chain(tail.try_flatten()))
@@ -289,14 +289,14 @@ impl Emitter {
             .collect()
     }
 
-    fn tally_batch(&self, tally: Tally) -> Result<RecordBatch> {
-        let tallies: ArrayRef = Arc::new(tally.rows());
+    fn account_batch(&self, account: PartAccount) -> Result<RecordBatch> {
+        let accounts: ArrayRef = Arc::new(account.rows());
         let fields = self.fold.schema.fields();
         let mut columns: Vec<ArrayRef> = fields[..fields.len() - 1]
             .iter()
-            .map(|field| new_null_array(field.data_type(), tallies.len()))
+            .map(|field| new_null_array(field.data_type(), accounts.len()))
             .collect();
-        columns.push(tallies);
+        columns.push(accounts);
         Ok(RecordBatch::try_new(Arc::clone(&self.fold.schema), columns)?)
     }
 

@@ -4,8 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::SortOptions;
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::Rows;
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -15,9 +14,7 @@ use crate::late::LateColumns;
 use crate::locate::Locate;
 use crate::row_set::RowSet;
 use crate::spec::LookupSpec;
-
-/// Null lowest in every column, as the contract says.
-const NULLS_LOWEST: SortOptions = SortOptions { descending: false, nulls_first: true };
+use crate::ties::comparable_form;
 
 /// What decides between rows of equal event time, as positions in the late columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +70,9 @@ pub(crate) async fn settle(
     let ranks: UInt32Array = (0..u32::try_from(rows.members()).unwrap_or(u32::MAX)).collect();
     let schema = late.schema();
     let comparable = |places: std::ops::Range<usize>| -> Result<Rows> {
-        let fields = columns[places.clone()]
-            .iter()
-            .map(|&c| SortField::new_with_options(schema.field(c).data_type().clone(), NULLS_LOWEST));
+        let form = comparable_form(columns[places.clone()].iter().map(|&c| schema.field(c).data_type()))?;
         let arrays = places.map(|place| fetched.gather(place, &ranks)).collect::<Result<Vec<ArrayRef>>>()?;
-        Ok(RowConverter::new(fields.collect())?.convert_columns(&arrays)?)
+        Ok(form.convert_columns(&arrays)?)
     };
     let first_tie = usize::from(deciders.created.is_some());
     let created = if first_tie > 0 { Some(comparable(0..first_tie)?) } else { None };

@@ -9,12 +9,12 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, Time};
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
+use crate::account::PartAccount;
 use crate::exec::PartitionJoin;
 use crate::fold::{FoldedLookup, LookupFold};
 use crate::fold_metrics::FoldMetrics;
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
-use crate::tally::Tally;
 
 /// The output of one partition.
 pub(crate) fn stream(
@@ -99,13 +99,13 @@ async fn fold_lookup(
     while let Some(batch) = stream.try_next().await? {
         let _timer = metrics.fold_time.timer();
         let counts = &metrics.lookups[lookup];
-        match spec.tally {
+        match spec.account {
             None => counts.folded.add(batch.num_rows()),
             Some(column) => {
-                let mut tally = Tally::default();
-                counts.received.add(count(tally.take(batch.column(column))?));
-                counts.folded.add(count(tally.folded));
-                counts.sent.add(count(tally.sent));
+                let mut account = PartAccount::default();
+                counts.received.add(count(account.take(batch.column(column))?));
+                counts.folded.add(count(account.folded));
+                counts.sent.add(count(account.sent));
             }
         }
         fold.push(&batch)?;

@@ -59,8 +59,8 @@ pub struct LookupSpec {
     pub ordinal: Option<usize>,
     /// Where the form reads late and no cut needs it sooner: the created time among the late columns.
     pub late_created: Option<usize>,
-    /// Where the input is a partial fold's ([`crate::CandidatesSpec`]): position of its tallies.
-    pub tally: Option<usize>,
+    /// Where the input is a partial fold's ([`crate::CandidatesSpec`]): position of its accounts.
+    pub account: Option<usize>,
     /// Columns that decide between rows of equal event and created time, most significant first; late columns where the
     /// form reads late.
     pub ties: Vec<usize>,
@@ -164,8 +164,8 @@ impl AsofSpec {
             if let Some(created) = spec.late_created {
                 timestamp(payload, created, "the created time")?;
             }
-            if let Some(tally) = spec.tally {
-                column(schema, tally)?;
+            if let Some(account) = spec.account {
+                column(schema, account)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::{SortOptions, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
@@ -13,6 +13,12 @@ use crate::spec::LookupSpec;
 
 /// Null lowest in every column, as the contract says.
 const NULLS_LOWEST: SortOptions = SortOptions { descending: false, nulls_first: true };
+
+/// The comparable form of columns by which rows are told apart: a greater row wins.
+pub(crate) fn comparable_form<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<RowConverter> {
+    let field = |kind: &DataType| SortField::new_with_options(kind.clone(), NULLS_LOWEST);
+    Ok(RowConverter::new(types.into_iter().map(field).collect())?)
+}
 
 /// A row of the batch that is being folded, with the times of its slot's candidate.
 #[derive(Debug, Clone, Copy)]
@@ -46,10 +52,8 @@ impl TieBreaker {
         if spec.ties.is_empty() {
             return Ok(None);
         }
-        let fields = spec.ties.iter().map(|&column| {
-            SortField::new_with_options(schema.field(column).data_type().clone(), NULLS_LOWEST)
-        });
-        Ok(Some(Self { converter: RowConverter::new(fields.collect())?, positions }))
+        let converter = comparable_form(spec.ties.iter().map(|&column| schema.field(column).data_type()))?;
+        Ok(Some(Self { converter, positions }))
     }
 
     /// Settles the slots of `contenders`, which are sorted by slot; `columns` are the batch's kept columns.

@@ -56,9 +56,9 @@ pub struct AsofLookup {
     /// Whether rows must be created at or before the instant.
     #[prost(bool, tag = "9")]
     pub created_cut: bool,
-    /// Column of a partial fold's tallies.
+    /// Column of a partial fold's accounts.
     #[prost(uint64, optional, tag = "10")]
-    pub tally: Option<u64>,
+    pub account: Option<u64>,
     /// Column of the ordinals by which late columns are read.
     #[prost(uint64, optional, tag = "11")]
     pub ordinal: Option<u64>,

@@ -349,7 +349,7 @@ fn lookup(
         created,
         ordinal,
         late_created,
-        tally: None,
+        account: None,
         ties,
         payload,
         ttl_nanos: definition.ttl.map(Ttl::nanos),

@@ -132,7 +132,7 @@ impl Lookup {
         LookupSpec {
             ordinal: None,
             late_created: None,
-            tally: None,
+            account: None,
             name: format!("lookup {number}"),
             keys: (time + 1..=time + keys).rev().collect(),
             time,

@@ -57,7 +57,7 @@ async fn joined(
     let lookup = |number: usize| LookupSpec {
         ordinal: None,
         late_created: None,
-        tally: None,
+        account: None,
         name: format!("lookup {number}"),
         keys: vec![1],
         time: 2,

@@ -77,7 +77,7 @@ impl Question {
             lookups: vec![LookupSpec {
                 ordinal: None,
                 late_created: None,
-                tally: None,
+                account: None,
                 name: "rows".into(),
                 keys,
                 time: 2,
@@ -320,7 +320,7 @@ fn dictionaries_in_another_order_in_every_batch_still_fit_their_keys() {
         lookups: vec![LookupSpec {
             ordinal: None,
             late_created: None,
-            tally: None,
+            account: None,
             name: "words".into(),
             keys: vec![0],
             time: 1,

@@ -1,45 +1,45 @@
 //! What a part of a partial fold says of itself, as rows among its candidates: how many rows it folded, how many it sent.
 //!
-//! The column of tallies is null in a candidate. A tally row is null everywhere else, its keys and its event time
+//! The column of accounts is null in a candidate. An account row is null everywhere else, its keys and its event time
 //! included, so it never matches and each one reaches exactly one partition of a hash exchange.
 
 use arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
 use arrow::datatypes::{DataType, UInt64Type};
 use datafusion::common::{DataFusionError, Result};
 
-/// The type of a column of tallies.
-pub(crate) const TALLY_TYPE: DataType = DataType::UInt64;
-/// Set in the tally of candidates sent; the other one counts rows folded.
+/// The type of a column of accounts.
+pub(crate) const ACCOUNT_TYPE: DataType = DataType::UInt64;
+/// Set in the account of candidates sent; the other one counts rows folded.
 const SENT: u64 = 1 << 63;
 
 /// Counts of one part, or of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct PartAccount {
     /// Rows that were folded.
     pub(crate) folded: u64,
     /// Candidates that came of them.
     pub(crate) sent: u64,
 }
 
-impl Tally {
+impl PartAccount {
     /// The rows that say it.
     pub(crate) fn rows(self) -> UInt64Array {
         UInt64Array::from(vec![self.folded, SENT | self.sent])
     }
 
-    /// Adds the tallies of a batch; returns how many of its rows are candidates.
+    /// Adds the accounts of a batch; returns how many of its rows are candidates.
     pub(crate) fn take(&mut self, column: &ArrayRef) -> Result<u64> {
-        let Some(tallies) = column.as_primitive_opt::<UInt64Type>() else {
-            return Err(DataFusionError::Internal(format!("a column of tallies is {}", column.data_type())));
+        let Some(accounts) = column.as_primitive_opt::<UInt64Type>() else {
+            return Err(DataFusionError::Internal(format!("a column of accounts is {}", column.data_type())));
         };
-        for tally in tallies.iter().flatten() {
-            if tally & SENT == 0 {
-                self.folded += tally;
+        for account in accounts.iter().flatten() {
+            if account & SENT == 0 {
+                self.folded += account;
             } else {
-                self.sent += tally & !SENT;
+                self.sent += account & !SENT;
             }
         }
-        Ok(tallies.null_count() as u64)
+        Ok(accounts.null_count() as u64)
     }
 }
 
@@ -52,13 +52,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tallies_add_up_and_candidates_are_counted() {
+    fn accounts_add_up_and_candidates_are_counted() {
         let candidates = UInt64Array::new_null(3);
-        let parts = [Tally { folded: 100, sent: 2 }, Tally { folded: 7, sent: 1 }];
+        let parts = [PartAccount { folded: 100, sent: 2 }, PartAccount { folded: 7, sent: 1 }];
         let rows: Vec<UInt64Array> = parts.iter().map(|part| part.rows()).collect();
         let column: ArrayRef = Arc::new(concat(&[&candidates, &rows[0], &rows[1]]).unwrap());
-        let mut all = Tally::default();
+        let mut all = PartAccount::default();
         assert_eq!(all.take(&column).unwrap(), 3);
-        assert_eq!(all, Tally { folded: 107, sent: 3 });
+        assert_eq!(all, PartAccount { folded: 107, sent: 3 });
     }
 }
