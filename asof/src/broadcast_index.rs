@@ -17,6 +17,7 @@ use crate::fetched::Fetched;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::{KeyIndex, NO_GROUP};
 use crate::outcome::Outcome;
+use crate::search::{Sought, partition_points};
 use crate::spec::LookupSpec;
 use crate::ties::comparable_form;
 
@@ -115,7 +116,7 @@ impl BroadcastIndex {
         kept.sort_unstable();
         kept.dedup();
         let arrays = |batch: &RecordBatch| kept.iter().map(|&c| ArrayRef::clone(batch.column(c))).collect();
-        let columns = Fetched::new(&types(&kept), batches.iter().map(arrays).collect())?;
+        let columns = Fetched::new(&types(&kept), batches.iter().map(arrays).collect(), 1)?;
         let places = |columns: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
             columns.map(|column| kept.partition_point(|&kept| kept < column)).collect()
         };
@@ -169,24 +170,36 @@ impl BroadcastIndex {
         let mut groups = Vec::with_capacity(rows);
         self.keys.find(keys, rows, &mut groups)?;
         let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
-        let answers = groups.iter().enumerate().map(|(row, &group)| {
-            if instants.is_null(row) {
+        let sought: Vec<Sought> = groups
+            .iter()
+            .enumerate()
+            .map(
+                |(row, &group)| {
+                    if instants.is_null(row) { (NO_GROUP, 0) } else { (group, instants.values[row]) }
+                },
+            )
+            .collect();
+        let mut after = Vec::new();
+        partition_points(&self.starts, &self.at, &sought, |at, instant| at <= instant, &mut after);
+        let answers = sought.iter().zip(after).enumerate().map(|(row, (&(group, instant), after))| {
+            if group != NO_GROUP {
+                self.answer(group, instant, after)
+            } else if instants.is_null(row) {
                 Answer::none(Outcome::NullInstant)
             } else if nulls.iter().any(|nulls| nulls.is_null(row)) {
                 Answer::none(Outcome::NullKey)
-            } else if group == NO_GROUP {
-                Answer::none(Outcome::NoneInReach)
             } else {
-                self.answer(group, instants.values[row])
+                Answer::none(Outcome::NoneInReach)
             }
         });
         Ok(answers.collect())
     }
 
+    /// The answer to a row of which `after` is the place past the last step that has begun.
     #[inline]
-    fn answer(&self, group: u32, instant: i64) -> Answer {
-        if let Some(step) = last_at(&self.starts, &self.at, group, instant) {
-            let Step { time, row, is_tied } = self.steps[step];
+    fn answer(&self, group: u32, instant: i64, after: u32) -> Answer {
+        if after > self.starts[group as usize] {
+            let Step { time, row, is_tied } = self.steps[after as usize - 1];
             let age = self.age(instant, time);
             if self.is_in_reach(age) {
                 let outcome = if is_tied { Outcome::MatchedByTie } else { Outcome::Matched };

@@ -12,6 +12,7 @@ use datafusion::execution::TaskContext;
 
 use crate::late::LateColumns;
 use crate::row_set::RowSet;
+use crate::threads;
 
 /// A column above this stays in the pieces that it came in: 32-bit offsets end at twice as much.
 const JOINED_BYTES_MAX: usize = 1 << 30;
@@ -68,7 +69,7 @@ pub(crate) async fn fetch(
             units[place] = arrays;
         }
     }
-    let fetched = Fetched::new(&types, units)?;
+    let fetched = Fetched::new(&types, units, at_once)?;
     let expected = usize::try_from(rows.members()).unwrap_or(usize::MAX);
     if fetched.columns.iter().any(|column| column.rows() != expected) {
         return Err(DataFusionError::Internal(format!("{expected} rows were to be read late, others came")));
@@ -77,18 +78,18 @@ pub(crate) async fn fetch(
 }
 
 impl Fetched {
-    /// Columns of `types`, given as the arrays of each unit.
-    pub(crate) fn new(types: &[DataType], mut units: Vec<Vec<ArrayRef>>) -> Result<Self> {
-        let mut columns = Vec::with_capacity(types.len());
-        let mut bytes = 0;
+    /// Columns of `types`, given as the arrays of each unit; joined on up to `threads` threads.
+    pub(crate) fn new(types: &[DataType], mut units: Vec<Vec<ArrayRef>>, threads: usize) -> Result<Self> {
         // From the last column to the first, so that each unit gives up its arrays one by one.
-        for data_type in types.iter().rev() {
-            let arrays: Vec<ArrayRef> = units.iter_mut().filter_map(Vec::pop).collect();
-            let column = Pieces::new(data_type, arrays)?;
-            bytes += column.bytes();
-            columns.push(column);
-        }
+        let mut columns: Vec<(&DataType, Vec<ArrayRef>)> = types
+            .iter()
+            .rev()
+            .map(|data_type| (data_type, units.iter_mut().filter_map(Vec::pop).collect()))
+            .collect();
         columns.reverse();
+        let columns = threads::map(threads, columns, |(data_type, arrays)| Pieces::new(data_type, arrays));
+        let columns: Vec<Pieces> = columns.into_iter().collect::<Result<_>>()?;
+        let bytes = columns.iter().map(Pieces::bytes).sum();
         Ok(Self { columns, bytes })
     }
 

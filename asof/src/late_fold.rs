@@ -184,7 +184,7 @@ fn index_spine(
     }
     let (held, more) = builder.memory_bytes();
     memory.try_resize(before + held + more)?;
-    Ok(Arc::new(builder.finish()))
+    Ok(Arc::new(builder.finish(join.context.session_config().target_partitions())))
 }
 
 async fn answer_lookup(

@@ -27,12 +27,14 @@ mod partial_fold;
 mod planner;
 mod retained;
 mod row_set;
+mod search;
 mod settle;
 mod slot_fold;
 mod slot_index;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod ties;
 
 pub use candidates::CandidatesSpec;

@@ -14,8 +14,9 @@ use crate::exec::timestamp_unit;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::outcome::Outcome;
+use crate::search::Sought;
 use crate::settle::Tied;
-use crate::slot_index::SlotIndex;
+use crate::slot_index::{NO_SLOT, SlotIndex};
 use crate::spec::LookupSpec;
 
 /// No row.
@@ -55,11 +56,9 @@ pub(crate) struct Locate {
     pub(crate) seen: Vec<Option<i64>>,
     pub(crate) rivals: Vec<Rival>,
     groups: Vec<u32>,
+    sought: Vec<Sought>,
     slots: Vec<u32>,
 }
-
-/// In a batch's slots: the row serves none.
-const NO_SLOT: u32 = u32::MAX;
 
 impl Locate {
     /// A fold of rows of `schema`; `keeps_rivals` where columns decide between rows of equal times.
@@ -85,6 +84,7 @@ impl Locate {
             seen: if cut { vec![None; slots] } else { Vec::new() },
             rivals: Vec::new(),
             groups: Vec::new(),
+            sought: Vec::new(),
             slots: Vec::new(),
             spec: spec.clone(),
             index,
@@ -145,14 +145,14 @@ impl Locate {
         let (cut, round_created) = match (created, self.created_unit) {
             (Some(created), Some(unit)) if self.spec.created_cut => (created, RoundUp::new(unit, index.unit)),
             _ => {
-                let slots = groups.iter().enumerate().map(|(row, &group)| {
-                    if group == NO_GROUP || times.is_null(row) {
-                        return NO_SLOT;
-                    }
-                    let visible = round_time.apply(times.values[row]);
-                    visible.and_then(|visible| slot_of(group, visible)).map_or(NO_SLOT, as_u32)
+                let sought = groups.iter().enumerate().map(|(row, &group)| {
+                    // Null, or later than every instant of the spine.
+                    let visible = if times.is_null(row) { None } else { round_time.apply(times.values[row]) };
+                    visible.map_or((NO_GROUP, 0), |visible| (group, visible))
                 });
-                self.slots.extend(slots);
+                self.sought.clear();
+                self.sought.extend(sought);
+                index.first_at_or_after_each(&self.sought, &mut self.slots);
                 return;
             }
         };

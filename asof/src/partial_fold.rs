@@ -150,7 +150,7 @@ impl PartFold {
         let (held, more) = builder.memory_bytes();
         // The values of the keys are there twice for a while.
         memory.try_resize(2 * piece_bytes + held + more)?;
-        let index = Arc::new(builder.finish());
+        let index = Arc::new(builder.finish(1));
         let mut keys = Vec::with_capacity(pieces.len());
         for (pieces, data_type) in pieces.iter().zip(&types) {
             let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();

@@ -77,7 +77,7 @@ async fn collect_spine(
     let _timer = metrics.index_time.timer();
     let (held, more) = builder.memory_bytes();
     memory.try_resize(batch_bytes + held + more)?;
-    let index = builder.finish();
+    let index = builder.finish(1);
     memory.try_resize(batch_bytes + index.memory_bytes())?;
     Ok((batches, index))
 }

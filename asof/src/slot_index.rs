@@ -7,6 +7,10 @@
 //! A lookup row visible at `v` belongs to the first slot of its key whose instant is not before `v`; it can
 //! serve that slot and every later one of the key, so one running maximum along a key's slots answers all.
 
+use std::ops::Range;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
@@ -14,9 +18,13 @@ use datafusion::common::{DataFusionError, Result};
 use crate::instants::Instants;
 use crate::key_index::{KeyIndex, NO_GROUP};
 use crate::outcome::Outcome;
+use crate::search::{Sought, partition_points};
+use crate::threads;
 
 /// Rows and slots are numbered with 32 bits in one partition.
 const ROWS_MAX: usize = (u32::MAX - 8) as usize;
+/// Among the slots of rows: the row serves none.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// In `row_slots`: the row has no instant.
 const NULL_INSTANT: u32 = u32::MAX;
 /// In `row_slots`: the row has a null key.
@@ -79,16 +87,17 @@ impl SlotIndexBuilder {
             + (self.groups.capacity() + self.instant_nulls.capacity()) * 4
             + self.instants.capacity() * 8;
         let groups = self.keys.groups() * 3 * 4 + self.keys.seal_bytes_max();
-        (held, self.groups.len() * (4 + 16 + 8) + groups)
+        (held, self.groups.len() * (4 + 16 + 8 + 8) + groups)
     }
 
-    pub(crate) fn finish(mut self) -> SlotIndex {
+    /// Sorts the rows of each key by their instants, on up to `threads` threads.
+    pub(crate) fn finish(mut self, threads: usize) -> SlotIndex {
         self.keys.seal();
         let mut row_slots = vec![0_u32; self.groups.len()];
         for &row in &self.instant_nulls {
             row_slots[row as usize] = NULL_INSTANT;
         }
-        // Rows by key (a counting sort), then each key's rows by instant.
+        // Where the rows of each key begin, once they lie together.
         let mut starts = vec![0_u32; self.keys.groups() + 1];
         for (row, &group) in self.groups.iter().enumerate() {
             if row_slots[row] == NULL_INSTANT {
@@ -101,34 +110,99 @@ impl SlotIndexBuilder {
         for group in 1..starts.len() {
             starts[group] += starts[group - 1];
         }
-        let total = starts.last().copied().unwrap_or(0) as usize;
-        let mut by_key = vec![(0_i64, 0_u32); total];
-        let mut next = starts.clone();
-        for (row, &group) in self.groups.iter().enumerate() {
-            if row_slots[row] < NULL_KEY {
-                let place = &mut next[group as usize];
-                by_key[*place as usize] = (self.instants[row], as_u32(row));
+        // Each thread has keys of its own, and writes the slots of their rows.
+        let row_slots: Vec<AtomicU32> = row_slots.into_iter().map(AtomicU32::new).collect();
+        let parts = threads::map(threads, parts(&starts, threads), |groups| {
+            KeyedRows::sorted(&self, groups, &starts, &row_slots)
+        });
+        let mut slot_instants = Vec::with_capacity(parts.iter().map(|part| part.instants.len()).sum());
+        let mut slot_starts = Vec::with_capacity(starts.len());
+        let mut numbered = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let first = as_u32(slot_instants.len());
+            slot_starts.extend(part.starts.iter().map(|&start| first + start));
+            slot_instants.extend_from_slice(&part.instants);
+            numbered.push((part, first));
+        }
+        slot_starts.push(as_u32(slot_instants.len()));
+        threads::map(threads, numbered, |(part, first)| part.number(first, &row_slots));
+        let row_slots = row_slots.into_iter().map(AtomicU32::into_inner).collect();
+        SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, row_slots }
+    }
+}
+
+/// Ranges of groups with about as many rows each.
+fn parts(starts: &[u32], parts: usize) -> Vec<Range<usize>> {
+    let (groups, rows) = (starts.len() - 1, starts.last().copied().unwrap_or(0) as usize);
+    let parts = parts.max(1);
+    let mut ranges = Vec::with_capacity(parts);
+    let mut begin = 0;
+    for part in 1..=parts {
+        let wanted = rows / parts * part;
+        let end = if part == parts {
+            groups
+        } else {
+            starts.partition_point(|&start| (start as usize) < wanted).clamp(begin, groups)
+        };
+        ranges.push(begin..end);
+        begin = end;
+    }
+    ranges
+}
+
+/// The rows of some keys, each key's together and by instant.
+struct KeyedRows {
+    /// First row of each key, and one past the last.
+    bounds: Vec<u32>,
+    /// Instant and row.
+    rows: Vec<(i64, u32)>,
+    /// First slot of each key.
+    starts: Vec<u32>,
+    /// Instant of each slot.
+    instants: Vec<i64>,
+}
+
+impl KeyedRows {
+    fn sorted(
+        spine: &SlotIndexBuilder,
+        groups: Range<usize>,
+        starts: &[u32],
+        row_slots: &[AtomicU32],
+    ) -> Self {
+        let first = starts[groups.start];
+        let bounds: Vec<u32> = starts[groups.start..=groups.end].iter().map(|&start| start - first).collect();
+        let total = bounds.last().copied().unwrap_or(0) as usize;
+        let mut rows = vec![(0_i64, 0_u32); total];
+        let mut next = bounds.clone();
+        for (row, &group) in spine.groups.iter().enumerate() {
+            // No group is far above every group.
+            if groups.contains(&(group as usize)) && row_slots[row].load(Relaxed) < NULL_KEY {
+                let place = &mut next[group as usize - groups.start];
+                rows[*place as usize] = (spine.instants[row], as_u32(row));
                 *place += 1;
             }
         }
-        let mut slot_instants = Vec::with_capacity(total);
-        let mut slot_starts = Vec::with_capacity(starts.len());
-        for bounds in starts.windows(2) {
-            slot_starts.push(as_u32(slot_instants.len()));
-            let rows = &mut by_key[bounds[0] as usize..bounds[1] as usize];
+        let (mut slots, mut instants) = (Vec::with_capacity(groups.len()), Vec::with_capacity(total));
+        for bounds in bounds.windows(2) {
+            slots.push(as_u32(instants.len()));
+            let rows = &mut rows[bounds[0] as usize..bounds[1] as usize];
             rows.sort_unstable();
-            let mut last = None;
-            for &(instant, row) in rows.iter() {
-                if last != Some(instant) {
-                    slot_instants.push(instant);
-                    last = Some(instant);
+            instants.extend(rows.chunk_by(|one, other| one.0 == other.0).map(|same| same[0].0));
+        }
+        instants.shrink_to_fit();
+        Self { bounds, rows, starts: slots, instants }
+    }
+
+    /// Writes the slot of each row; the first slot of these keys has number `first`.
+    fn number(&self, first: u32, row_slots: &[AtomicU32]) {
+        for (bounds, &start) in self.bounds.windows(2).zip(&self.starts) {
+            let rows = &self.rows[bounds[0] as usize..bounds[1] as usize];
+            for (same, slot) in rows.chunk_by(|one, other| one.0 == other.0).zip(first + start..) {
+                for &(_, row) in same {
+                    row_slots[row as usize].store(slot, Relaxed);
                 }
-                row_slots[row as usize] = as_u32(slot_instants.len() - 1);
             }
         }
-        slot_starts.push(as_u32(slot_instants.len()));
-        slot_instants.shrink_to_fit();
-        SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, row_slots }
     }
 }
 
@@ -163,6 +237,17 @@ impl SlotIndex {
             (self.slot_starts[group as usize] as usize, self.slot_starts[group as usize + 1] as usize);
         let slot = start + self.slot_instants[start..end].partition_point(|&at| at < instant);
         (slot < end).then_some(slot)
+    }
+
+    /// [`Self::first_at_or_after`] of each row, [`NO_SLOT`] where there is none; clears `slots`.
+    pub(crate) fn first_at_or_after_each(&self, sought: &[Sought], slots: &mut Vec<u32>) {
+        slots.clear();
+        partition_points(&self.slot_starts, &self.slot_instants, sought, |at, instant| at < instant, slots);
+        for (slot, &(group, _)) in slots.iter_mut().zip(sought) {
+            if group == NO_GROUP || *slot >= self.slot_starts[group as usize + 1] {
+                *slot = NO_SLOT;
+            }
+        }
     }
 
     /// The group that a slot is of.
@@ -207,7 +292,7 @@ mod tests {
             None,
         ]));
         assert_eq!(builder.push(&[keys], &instants).unwrap(), [0, 3]);
-        let index = builder.finish();
+        let index = builder.finish(2);
         assert_eq!([0, 1, 2].map(|slot| index.group_of(slot)), [0, 0, 1]);
         assert_eq!(index.slot_instants, [10, 30, 20]);
         assert_eq!(index.slot_starts, [0, 2, 3]);
