@@ -6,6 +6,7 @@ mod codec;
 mod commit;
 mod declared_types;
 mod diagnose;
+mod encoding;
 mod engine;
 mod error;
 mod explain;

@@ -24,19 +24,14 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::writer_properties;
 use crate::error::RetrievalError;
 use crate::plan::PlannedView;
 use crate::progress::Progress;
 use crate::report::Tally;
 use crate::staging::{PartSink, Staged, StagingLog, from_parquet};
-
-/// Rows of a row group: readers prune by it, the writer buffers one of them for each partition.
-const ROW_GROUP_ROWS: usize = 262_144;
 
 /// What parts are written with: found in the session's extensions where the operator runs.
 #[derive(Debug, Clone)]
@@ -262,24 +257,6 @@ pub fn mix(id: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// How parts are encoded.
-///
-/// Floating point numbers and instants seldom repeat: a dictionary of them is built, found too large and thrown away,
-/// which took a sixth of a retrieval's time.
-pub(crate) fn writer_properties(schema: &Schema) -> WriterProperties {
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_created_by(concat!("backsight ", env!("CARGO_PKG_VERSION")).to_owned());
-    for field in schema.fields() {
-        if field.data_type().is_floating() || matches!(field.data_type(), DataType::Timestamp(_, _)) {
-            let column = ColumnPath::new(vec![field.name().clone()]);
-            properties = properties.set_column_dictionary_enabled(column, false);
-        }
-    }
-    properties.build()
-}
-
 /// The dataset's schema: the first columns of the plan's.
 pub(crate) fn dataset_schema(plan: &Schema, columns: usize) -> SchemaRef {
     Arc::new(Schema::new(plan.fields().iter().take(columns).cloned().collect::<Vec<_>>()))
@@ -323,7 +300,7 @@ async fn write_part(
             none => {
                 let sink =
                     PartSink::create(&write.stores, &write.log, &output, &spec.attempt, &record.name).await?;
-                let options = ArrowWriterOptions::new().with_properties(writer_properties(&schema));
+                let options = ArrowWriterOptions::new().with_properties(writer_properties(&rows));
                 none.insert(
                     AsyncArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)
                         .map_err(from_parquet)?,

@@ -48,9 +48,7 @@ impl Tally {
                 }
                 unmatched += usize::from(!Outcome::from_code(code).is_some_and(Outcome::is_match));
             }
-            for age in batch.column(view.outcome + 1).as_primitive::<Int64Type>().iter().flatten() {
-                tally.ages.add(age);
-            }
+            tally.ages.add_all(batch.column(view.outcome + 1).as_primitive::<Int64Type>().iter().flatten());
             for (nulls, &feature) in tally.nulls_in_winner.iter_mut().zip(&view.features) {
                 // Without a match a feature is null; the rest are nulls that the winner holds.
                 let column = batch.column(feature);
@@ -84,12 +82,18 @@ pub struct AgeHistogram {
 }
 
 impl AgeHistogram {
-    /// Counts one age in nanoseconds.
-    pub fn add(&mut self, age_nanos: i64) {
-        let age = u64::try_from(age_nanos).unwrap_or(0);
-        *self.buckets.entry(bucket_of(age)).or_default() += 1;
-        self.least = Some(self.least.map_or(age_nanos, |least| least.min(age_nanos)));
-        self.greatest = Some(self.greatest.map_or(age_nanos, |greatest| greatest.max(age_nanos)));
+    /// Adds many ages: counted in a plain array first, as there are far more ages than buckets.
+    pub fn add_all(&mut self, ages: impl Iterator<Item = i64>) {
+        let mut counts = [0_u64; BUCKETS];
+        let (mut least, mut greatest) = (None, None);
+        for age_nanos in ages {
+            let bucket = bucket_of(u64::try_from(age_nanos).unwrap_or(0));
+            counts[usize::from(bucket)] += 1;
+            least = Some(least.map_or(age_nanos, |least: i64| least.min(age_nanos)));
+            greatest = Some(greatest.map_or(age_nanos, |greatest: i64| greatest.max(age_nanos)));
+        }
+        let filled = (0..).zip(counts).filter(|&(_, count)| count > 0);
+        self.merge(&Self { buckets: filled.collect(), least, greatest });
     }
 
     fn merge(&mut self, other: &Self) {
@@ -121,6 +125,9 @@ impl AgeHistogram {
         None
     }
 }
+
+/// Sixteen for each power of two from 2⁴ to 2⁶³, and the ages below.
+const BUCKETS: usize = 61 * 16;
 
 fn bucket_of(age: u64) -> u16 {
     if age < 16 {
@@ -260,8 +267,9 @@ mod tests {
         let (mut whole, mut left, mut right) =
             (AgeHistogram::default(), AgeHistogram::default(), AgeHistogram::default());
         for age in 0..10_000 {
-            whole.add(age * 977);
-            if age % 3 == 0 { left.add(age * 977) } else { right.add(age * 977) }
+            whole.add_all([age * 977].into_iter());
+            let side = if age % 3 == 0 { &mut left } else { &mut right };
+            side.add_all([age * 977].into_iter());
         }
         left.merge(&right);
         assert_eq!(left, whole);

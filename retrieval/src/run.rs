@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use backsight_storage::Stores;
 use bytes::Bytes;
@@ -12,11 +13,12 @@ use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
 use crate::commit::{Attempt, Fence, OpenRequest, Opened, Output};
+use crate::encoding::writer_properties;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
 use crate::output_state::Claimant;
-use crate::part_writer::{PartRecord, dataset_schema, writer_properties};
+use crate::part_writer::{PartRecord, dataset_schema};
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
 use crate::shard_run::{ShardParts, ShardRun, write_shard};
@@ -209,7 +211,8 @@ async fn write_empty(
     let name = format!("part-00000-{}.parquet", attempt.name());
     let output = attempt.output().location();
     let sink = PartSink::create(stores, log, output, attempt.name(), &name).await?;
-    let properties = ArrowWriterOptions::new().with_properties(writer_properties(schema));
+    let properties = ArrowWriterOptions::new()
+        .with_properties(writer_properties(&RecordBatch::new_empty(Arc::clone(schema))));
     let mut writer =
         AsyncArrowWriter::try_new_with_options(sink, Arc::clone(schema), properties).map_err(from_parquet)?;
     writer.finish().await.map_err(from_parquet)?;
