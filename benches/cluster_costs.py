@@ -46,18 +46,16 @@ def arguments():
     return asked
 
 
-def spines(asked, folder, scratch):
-    """The spine as one file, as a client can send it, and its first ten rows."""
-    whole, ten = scratch / "spine.parquet", scratch / "ten.parquet"
+def ten_rows(asked, spine, scratch):
+    """The first ten rows of a spine."""
+    ten = scratch / "ten.parquet"
     script = (
-        "import sys, pyarrow.parquet as pq\n"
-        "source, whole, ten = sys.argv[1:]\n"
-        "spine = pq.read_table(source)\n"
-        "pq.write_table(spine, whole, compression='zstd', row_group_size=262144)\n"
-        "pq.write_table(spine.slice(0, 10), ten)\n"
+        "import sys, pathlib, pyarrow.parquet as pq\n"
+        "first = min(pathlib.Path(sys.argv[1]).glob('*.parquet'))\n"
+        "pq.write_table(pq.ParquetFile(first).read_row_group(0).slice(0, 10), sys.argv[2])\n"
     )
-    subprocess.run([asked.python, "-c", script, folder / "spine", whole, ten], check=True)
-    return whole, ten
+    subprocess.run([asked.python, "-c", script, spine, ten], check=True)
+    return ten
 
 
 class Cluster:
@@ -102,7 +100,8 @@ def measured(asked, workload, scratch):
     folder, definition = generated(asked_here)
     repo = feature_repo(folder, definition)
     subprocess.run([asked.binary, "-c", repo, "apply", "--yes"], check=True, stdout=subprocess.DEVNULL)
-    whole, ten = spines(asked, folder, scratch)
+    whole = folder / "spine"
+    ten = ten_rows(asked, whole, scratch)
     with Cluster(asked.binary, repo, scratch) as cluster:
         one = [seconds(asked, repo, None, whole, scratch / "one") for _ in range(2)]
         two = [seconds(asked, repo, cluster.url, whole, scratch / "two") for _ in range(2)]
