@@ -4,6 +4,7 @@
 //! tie are noted and settled once, at the end ([`crate::settle`]).
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -129,7 +130,12 @@ impl Locate {
             if self.is_expired(slot, time) {
                 continue;
             }
-            self.offer(slot, Candidate { time, row: ordinals.value(row) }, own_created);
+            let candidate = Candidate { time, row: ordinals.value(row) };
+            if self.created.is_empty() {
+                self.offer_by_time(slot, candidate);
+            } else {
+                self.offer(slot, candidate, own_created);
+            }
         }
         self.groups = groups;
         self.slots = slots;
@@ -191,6 +197,18 @@ impl Locate {
             }
             Ordering::Equal => {}
         }
+    }
+
+    /// [`Self::offer`] where event times alone decide. Which row wins cannot be foreseen, and a wrong guess would wait for
+    /// the memory of its slot: both are written without a branch.
+    #[inline]
+    fn offer_by_time(&mut self, slot: usize, row: Candidate) {
+        let held = self.candidates[slot];
+        let is_first = held.row == NO_ROW;
+        if self.keeps_rivals & !is_first & (held.time == row.time) {
+            self.rivals.push(Rival { slot: as_u32(slot), row: row.row, time: row.time, created: None });
+        }
+        self.candidates[slot] = select_unpredictable(is_first | (row.time > held.time), row, held);
     }
 
     /// How a row compares with the slot's candidate by event time, then created time, null lowest.
