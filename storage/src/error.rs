@@ -181,7 +181,11 @@ impl StorageError {
             Self::SchemeLater { .. } => {
                 "Google Cloud Storage and Azure come with a later release; copy to S3 or a local folder".to_owned()
             }
-            Self::InvalidLocation { .. } | Self::InvalidSetting { .. } | Self::NotAllowed { .. } => return None,
+            Self::InvalidLocation { .. } | Self::InvalidSetting { .. } => return None,
+            Self::NotAllowed { .. } => {
+                "name an object store, or start scheduler and executors with `--allow-dir` for a folder that holds it"
+                    .to_owned()
+            }
             Self::NotFound { kind: "bucket of", .. } => {
                 "check the bucket's name and the endpoint; buckets are never created".to_owned()
             }

@@ -135,6 +135,7 @@ async fn only_allowed_folders_are_touched_also_through_links_and_dots() {
             stores.open(&object).unwrap_err(),
         ] {
             assert_eq!(error.code(), ErrorCode::Usage, "{object}: {error:?}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("`--allow-dir`")), "{object}: {error:?}");
         }
         let whole = stores.open_url(&object.store_url()).unwrap();
         assert!(whole.get(&object.path()).await.is_err(), "{object}");
