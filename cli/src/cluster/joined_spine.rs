@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use backsight_proto::ErrorCode;
+use backsight_retrieval::RetrievalError;
+use backsight_storage::Location;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -25,23 +27,17 @@ pub(crate) fn join(files: &[PathBuf], into: File) -> Result<(), Failure> {
     for other in others {
         first.check_same_columns(other)?;
     }
-    let failed = |error: ParquetError| match error {
-        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
-            Ok(error) => Failure::io("write a copy of the spine", &error),
-            Err(cause) => Failure::bug(format!("the spine cannot be put together: {cause}")),
-        },
-        error => Failure::bug(format!("the spine cannot be put together: {error}")),
-    };
+    let failed = |error: ParquetError| written(error, || Failure::bug("the spine cannot be put together"));
     let root = first.footer.parquet_schema().root_schema_ptr();
     // The first file's own metadata holds the Arrow schema that it was written with.
     let notes = first.footer.metadata().file_metadata().key_value_metadata().cloned();
     let properties = WriterProperties::builder().set_key_value_metadata(notes).build();
     let mut writer = SerializedFileWriter::new(into, root, properties.into()).map_err(failed)?;
     for part in &parts {
-        for group in part.footer.metadata().row_groups() {
+        for (number, group) in part.footer.metadata().row_groups().iter().enumerate() {
             let mut copy = writer.next_row_group().map_err(failed)?;
             for column in group.columns() {
-                let written = ColumnCloseResult {
+                let column_close = ColumnCloseResult {
                     bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),
                     rows_written: u64::try_from(group.num_rows()).unwrap_or(0),
                     metadata: column.clone(),
@@ -49,13 +45,37 @@ pub(crate) fn join(files: &[PathBuf], into: File) -> Result<(), Failure> {
                     column_index: None,
                     offset_index: None,
                 };
-                copy.append_column(&part.file, written).map_err(failed)?;
+                copy.append_column(&part.file, column_close).map_err(|error| {
+                    let detail = error.to_string();
+                    written(error, || corrupt(part.path, Some(number), detail))
+                })?;
             }
             copy.close().map_err(failed)?;
         }
     }
     writer.close().map_err(failed)?;
     Ok(())
+}
+
+/// A failure to write the copy, or else what `otherwise` makes of it.
+fn written(error: ParquetError, otherwise: impl FnOnce() -> Failure) -> Failure {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(error) => Failure::io("write a copy of the spine", &error),
+            Err(_) => otherwise(),
+        },
+        _ => otherwise(),
+    }
+}
+
+fn corrupt(path: &Path, row_group: Option<usize>, detail: String) -> Failure {
+    match Location::local(path) {
+        Ok(file) => {
+            RetrievalError::Corrupt { role: "spine".to_owned(), file: Box::new(file), row_group, detail }
+                .into()
+        }
+        Err(error) => error.into(),
+    }
 }
 
 struct Part<'a> {
@@ -68,10 +88,8 @@ impl<'a> Part<'a> {
     fn open(path: &'a Path) -> Result<Self, Failure> {
         let unreadable = |error| Failure::io(&format!("read the spine `{}`", path.display()), &error);
         let file = File::open(path).map_err(unreadable)?;
-        let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| {
-            let message = format!("spine `{}` cannot be read as Parquet: {error}", path.display());
-            Failure::new(ErrorCode::Invalid, message).with_hint("write the file again")
-        })?;
+        let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+            .map_err(|error| corrupt(path, None, error.to_string()))?;
         Ok(Self { path, file, footer })
     }
 
@@ -172,9 +190,23 @@ mod tests {
         let failure = join(&[one.clone(), other.clone()], tempfile::tempfile().unwrap()).unwrap_err();
         assert_eq!(failure.status(), 3);
         assert!(failure.message().contains("has key Int64, name Utf8; "), "{}", failure.message());
+        // A footer whose column chunks are gone.
+        let long: Vec<i64> = (0..10_000).collect();
+        write(&one, &batch(&long, &vec![None; long.len()]), long.len());
+        let whole = std::fs::read(&one).unwrap();
+        let (data, ending) = whole.split_at(whole.len() - 8);
+        let footer_bytes = u32::from_le_bytes(ending[..4].try_into().unwrap()) as usize;
+        std::fs::write(&other, &whole[data.len() - footer_bytes..]).unwrap();
+        let failure = join(&[one.clone(), other.clone()], tempfile::tempfile().unwrap()).unwrap_err();
+        assert_eq!(failure.status(), 5, "{}", failure.message());
+        assert!(
+            failure.message().contains("cannot be read as Parquet (row group 0)"),
+            "{}",
+            failure.message()
+        );
         std::fs::write(&other, "no parquet").unwrap();
         let failure = join(&[one, other.clone()], tempfile::tempfile().unwrap()).unwrap_err();
-        assert_eq!(failure.status(), 3);
+        assert_eq!(failure.status(), 5);
         let named = format!("spine `{}` cannot be read as Parquet: ", other.display());
         assert!(failure.message().starts_with(&named), "{}", failure.message());
     }
