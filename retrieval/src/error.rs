@@ -33,6 +33,16 @@ pub enum RetrievalError {
         /// What the reader said.
         detail: String,
     },
+    /// A spine's file, or the SELECT that makes one, cannot be used.
+    #[error("the spine `{file}`: {detail}")]
+    BadSpine {
+        /// The file, or what was asked for.
+        file: String,
+        /// What is wrong.
+        detail: String,
+        /// What to do.
+        hint: String,
+    },
     /// A column is missing.
     #[error("{role} has no column `{column}`")]
     MissingColumn {
@@ -207,7 +217,7 @@ impl RetrievalError {
                     ErrorCode::Data
                 }
             }
-            Self::KeyTypes(_) | Self::NoInstant { .. } => ErrorCode::Invalid,
+            Self::KeyTypes(_) | Self::NoInstant { .. } | Self::BadSpine { .. } => ErrorCode::Invalid,
             Self::Usage { .. } => ErrorCode::Usage,
             Self::OutputConflict { .. } => ErrorCode::Conflict,
             Self::Memory { .. } | Self::Disk { .. } => ErrorCode::Limit,
@@ -225,7 +235,8 @@ impl RetrievalError {
             Self::Storage(error) => error.hint(),
             Self::MissingColumn { hint, .. }
             | Self::WrongType { hint, .. }
-            | Self::NoInstant { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            | Self::NoInstant { hint, .. }
+            | Self::BadSpine { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
             Self::KeyTypes(mismatch) => Some(mismatch.hint.clone()),
             Self::Usage { hint, .. } | Self::OutputConflict { hint, .. } => hint.clone(),
             Self::Memory { .. } => Some(

@@ -165,7 +165,7 @@ fn explained(view: &ViewInput, planned: &PlannedView) -> ExplainedView {
             .collect(),
         features: resolved.features.iter().map(|feature| feature.output.clone()).collect(),
         ttl: resolved.view.ttl.map(|ttl| ttl_text(Some(ttl))),
-        source: view.table.location.to_string(),
+        source: view.table.shown.clone(),
         chosen: planned.chosen.clone(),
     }
 }

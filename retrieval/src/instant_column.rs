@@ -95,7 +95,7 @@ pub(crate) fn find_spine_instant(
     match candidates.as_slice() {
         [only] => Ok((*only).to_owned()),
         several => Err(RetrievalError::NoInstant {
-            spine: spine.location.to_string(),
+            spine: spine.shown.clone(),
             hint: if several.is_empty() {
                 "it needs a column `event_timestamp` or one timestamp column; name another with `--timestamp-column`"
                     .to_owned()

@@ -1,6 +1,7 @@
 //! What to do: a request and a registry become a plan, its rows a committed dataset with a join report.
 
 mod bounds;
+mod census;
 mod choose;
 mod codec;
 mod commit;
@@ -33,6 +34,7 @@ mod run;
 mod scan;
 mod shard_run;
 mod shards;
+mod spine;
 mod spine_plan;
 mod staging;
 mod widen;
@@ -57,12 +59,15 @@ pub use prepare::{Bases, Prepared, prepare};
 pub use preview::{Preview, preview};
 pub use profile::{SpineProfile, profile};
 pub use progress::Progress;
-pub use report::{AgeHistogram, AgeReport, FeatureReport, JoinReport, Tally, ViewReport, ViewTally};
-pub use request::{FeatureSelection, RetrievalRequest, SpineRequest};
+pub use report::{
+    AgeHistogram, AgeReport, FeatureReport, JoinReport, ReachReport, Tally, ViewReport, ViewTally,
+};
+pub use request::{FeatureSelection, RetrievalRequest, SpineFrom, SpineRequest};
 pub use resolve::{ResolveError, ResolvedFeature, ResolvedKey, ResolvedView, check_output_names, resolve};
 pub use run::{DatasetCommit, Finished, RunOptions, commit_dataset, keep_claim, run};
 pub use scan::ScanStats;
 pub use shard_run::{ShardParts, ShardRun, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};
+pub use spine::{StageSite, stage_local_spine};
 pub use staging::{Staged, StagingLog};
 pub use wire_failure::{MarkedFault, WireFailure};

@@ -127,14 +127,8 @@ mod tests {
     use crate::request::{FeatureSelection, SpineRequest};
 
     fn request(service: &str) -> RetrievalRequest {
-        RetrievalRequest {
-            project: "p".into(),
-            features: FeatureSelection::Service(service.into()),
-            spine: SpineRequest { uri: "s.parquet".into(), timestamp_column: None },
-            output: Some("out".into()),
-            full_feature_names: false,
-            filter_by_created_timestamp: false,
-        }
+        let features = FeatureSelection::Service(service.into());
+        RetrievalRequest::new("p", features, SpineRequest::files("s.parquet"), Some("out".into()))
     }
 
     fn manifest(request_id: &str) -> Manifest {

@@ -39,8 +39,10 @@ impl ParquetFile {
 pub struct ParquetTable {
     /// What messages call it: `spine` or `source … of feature view …`.
     pub role: String,
-    /// As the user wrote it.
+    /// Where its files are.
     pub location: Location,
+    /// What messages name: where it is, or what it was made from.
+    pub shown: String,
     /// In path order.
     pub files: Vec<ParquetFile>,
     /// Every column of any file, in order of first sight, in a type that holds all files' values.
@@ -56,13 +58,24 @@ impl ParquetTable {
     /// Nothing there, storage faults, a file that is not Parquet, files whose columns do not widen losslessly.
     pub async fn open(stores: &Stores, location: &Location, role: &str) -> Result<Self, RetrievalError> {
         let entries = stores.expand(location).await?;
+        Self::of_files(stores, location, entries, role).await
+    }
+
+    /// Reads the footers of files that were listed.
+    pub(crate) async fn of_files(
+        stores: &Stores,
+        location: &Location,
+        entries: Vec<FileEntry>,
+        role: &str,
+    ) -> Result<Self, RetrievalError> {
         let files: Vec<ParquetFile> =
             stream::iter(entries.into_iter().map(|entry| read_footer(stores, entry, role)))
                 .buffered(FOOTERS_AT_ONCE)
                 .try_collect()
                 .await?;
         let (schema, absent) = merge_schemas(&files)?;
-        Ok(Self { role: role.to_owned(), location: location.clone(), files, schema, absent })
+        let shown = location.to_string();
+        Ok(Self { role: role.to_owned(), location: location.clone(), shown, files, schema, absent })
     }
 
     /// Number of rows of all files.
@@ -80,7 +93,7 @@ impl ParquetTable {
         self.schema.field_with_name(name).map_err(|_| {
             let known: Vec<String> = self.schema.fields().iter().map(|field| field.name().clone()).collect();
             RetrievalError::MissingColumn {
-                role: format!("{} `{}`", self.role, self.location),
+                role: format!("{} `{}`", self.role, self.shown),
                 column: name.to_owned(),
                 hint: format!(
                     "needed for {needed_for}; {}",

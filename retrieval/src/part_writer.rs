@@ -60,6 +60,9 @@ pub struct PartSpec {
     /// Number of the plan's first partition among the parts of the dataset.
     #[serde(default)]
     pub part_base: usize,
+    /// Rows come in the spine's order; checked while they are written.
+    #[serde(default)]
+    pub is_ordered: bool,
 }
 
 /// [`PlannedView`] as it travels.
@@ -262,6 +265,19 @@ pub(crate) fn dataset_schema(plan: &Schema, columns: usize) -> SchemaRef {
     Arc::new(Schema::new(plan.fields().iter().take(columns).cloned().collect::<Vec<_>>()))
 }
 
+/// Rows that were promised in the spine's order are in it.
+fn check_order(last: &mut Option<u64>, ids: &[u64]) -> std::result::Result<(), RetrievalError> {
+    let is_ascending = ids.windows(2).all(|pair| pair[0] < pair[1]);
+    let follows = last.is_none_or(|last| ids.first().is_none_or(|&first| last < first));
+    if !(is_ascending && follows) {
+        return Err(RetrievalError::Unbalanced {
+            detail: "rows do not come in the spine's order".to_owned(),
+        });
+    }
+    *last = ids.last().copied().or(*last);
+    Ok(())
+}
+
 async fn write_part(
     mut input: SendableRecordBatchStream,
     spec: &PartSpec,
@@ -283,12 +299,16 @@ async fn write_part(
     let name = format!("part-{part:05}-{}.parquet", uuid::Uuid::new_v4().simple());
     let mut record = PartRecord::empty(name, partition, Tally::new(&views));
     let mut writer: Option<AsyncArrowWriter<PartSink>> = None;
+    let mut last_id = None;
     // What comes from below stays what it is: only who runs the task can tell a lost shuffle file.
     while let Some(batch) = input.try_next().await? {
         if batch.num_rows() == 0 {
             continue;
         }
         let ids = batch.column(spec.dataset_columns).as_primitive::<UInt64Type>();
+        if spec.is_ordered {
+            check_order(&mut last_id, ids.values())?;
+        }
         record.rows += batch.num_rows() as u64;
         record.checksum = ids.values().iter().fold(record.checksum, |sum, &id| sum.wrapping_add(mix(id)));
         record.tally.add(&views, &batch);

@@ -51,6 +51,8 @@ pub struct PlanInput {
     pub views: Vec<ViewInput>,
     /// Use only rows created at or before the instant.
     pub created_cut: bool,
+    /// Put rows out in the spine's order, in one partition.
+    pub preserve_order: bool,
     /// How the algorithm that joins is found.
     pub form: FormChoice,
     /// What the footers say.
@@ -149,7 +151,8 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     let mut folds = BTreeMap::new();
     let mut first_outcome = 0;
     for (place, join) in folded.into_iter().chain(broadcast).enumerate() {
-        let is_last = place + 1 >= exchanges;
+        // A sort is an exchange, too: what the join has counted stays on its other side.
+        let is_last = place + 1 >= exchanges && !input.preserve_order;
         let is_keyed = !sets[join.set].columns.is_empty();
         first_outcome += join.add(&mut plan, &spine, first_outcome, is_keyed, is_last, &mut folds)?;
     }
@@ -248,7 +251,7 @@ fn lookup(
 ) -> Result<PlannedLookup, RetrievalError> {
     let view = &input.views[number];
     let definition = &view.resolved.view;
-    let role = format!("{} `{}`", view.table.role, view.table.location);
+    let role = format!("{} `{}`", view.table.role, view.table.shown);
     let groups = &input.footers.sources[number];
     let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
     let scan = TableScan::source(Arc::clone(&view.table), &keep);
@@ -420,10 +423,12 @@ fn arrange(
         columns.push(Expr::Column(Column::new_unqualified(outcome_column(fold.lookup))));
         columns.push(Expr::Column(Column::new_unqualified(age_column(fold.lookup))));
     }
-    let logical = LogicalPlanBuilder::from(joined)
-        .project(columns)
-        .and_then(LogicalPlanBuilder::build)
-        .map_err(RetrievalError::from_engine)?;
+    let mut logical = LogicalPlanBuilder::from(joined).project(columns);
+    if input.preserve_order {
+        let by_row = Expr::Column(Column::new_unqualified(ROW_ID)).sort(true, false);
+        logical = logical.and_then(|builder| builder.sort([by_row]));
+    }
+    let logical = logical.and_then(LogicalPlanBuilder::build).map_err(RetrievalError::from_engine)?;
     Ok(RetrievalPlan {
         logical,
         instant_column: spine.instant_column.clone(),

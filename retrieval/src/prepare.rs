@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::choose::FormChoice;
-use backsight_registry::model::{Catalog, SourceKind};
+use backsight_registry::model::{Catalog, DataSource, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -19,6 +19,7 @@ use crate::profile::{SpineProfile, profile};
 use crate::request::RetrievalRequest;
 use crate::resolve::{ResolvedView, resolve};
 use crate::shards::{Cutting, ShardLimits, cut};
+use crate::spine::{self, SpineOrigin, StageSite};
 
 /// Sources opened at the same time; each reads its footers in parallel, too.
 const SOURCES_AT_ONCE: usize = 4;
@@ -30,6 +31,8 @@ pub struct Prepared {
     pub request: RetrievalRequest,
     /// The spine.
     pub spine: Arc<ParquetTable>,
+    /// What it was made from, unless it is what was given.
+    pub(crate) origin: Option<SpineOrigin>,
     /// What is known of it.
     pub profile: SpineProfile,
     /// The views in output order.
@@ -40,13 +43,27 @@ pub struct Prepared {
     pub(crate) input: PlanInput,
 }
 
-/// Where relative paths of a retrieval start.
+/// Where relative paths of a retrieval start, and where its spine may be staged.
 #[derive(Debug, Clone, Copy)]
 pub struct Bases<'a> {
     /// For the spine and the output: the working directory.
     pub working: &'a Path,
     /// For sources: the folder of the feature repo.
     pub repo: &'a Path,
+    /// For spines that are not Parquet; without it they are a bug of the caller.
+    pub stage: Option<StageSite<'a>>,
+}
+
+impl<'a> Bases<'a> {
+    /// Bases of a retrieval whose spine is Parquet.
+    pub fn new(working: &'a Path, repo: &'a Path) -> Self {
+        Self { working, repo, stage: None }
+    }
+
+    pub(crate) fn stage(&self) -> Result<StageSite<'a>, RetrievalError> {
+        let missing = || RetrievalError::Bug { message: "there is no place to stage a spine".to_owned() };
+        self.stage.ok_or_else(missing)
+    }
 }
 
 /// Resolves and plans a request.
@@ -72,13 +89,13 @@ async fn try_prepare(
     form: FormChoice,
 ) -> Result<Prepared, RetrievalError> {
     let resolved = resolve(catalog, &request.features, request.full_feature_names)?;
-    let spine_location = Location::parse(&request.spine.uri, bases.working, None)?;
-    let spine = Arc::new(ParquetTable::open(stores, &spine_location, "spine").await?);
     let views: Vec<ViewInput> =
         stream::iter(resolved.into_iter().map(|view| open_view(stores, view, bases.repo)))
             .buffered(SOURCES_AT_ONCE)
             .try_collect()
             .await?;
+    let opened = spine::open(stores, catalog, request, &views, bases).await?;
+    let (spine, origin) = (Arc::new(opened.table), opened.origin);
     let profile = profile(stores, &spine, request.spine.timestamp_column.as_deref()).await?;
     let footers = Arc::new(Footers::read(&spine, &views, request.spine.timestamp_column.as_deref())?);
     let input = PlanInput {
@@ -87,6 +104,7 @@ async fn try_prepare(
         timestamp_column: request.spine.timestamp_column.clone(),
         views,
         created_cut: request.filter_by_created_timestamp,
+        preserve_order: request.preserve_order,
         form,
         footers,
     };
@@ -94,7 +112,8 @@ async fn try_prepare(
     if spine.rows() == 0 {
         plan.notes.push("the spine has 0 rows: so has the dataset".to_owned());
     }
-    Ok(Prepared { request: request.clone(), spine, profile, views: input.views.clone(), plan, input })
+    let (request, views) = (request.clone(), input.views.clone());
+    Ok(Prepared { request, spine, origin, profile, views, plan, input })
 }
 
 async fn open_view(
@@ -103,33 +122,36 @@ async fn open_view(
     repo: &Path,
 ) -> Result<ViewInput, RetrievalError> {
     let source = &resolved.view.source;
-    let SourceKind::File { path, s3_endpoint_override, .. } = &source.kind else {
-        return Err(RetrievalError::Bug { message: format!("`{}` is not a file source", source.name) });
-    };
-    let endpoint = s3_endpoint_override.as_deref().filter(|endpoint| !endpoint.is_empty());
-    let location = Location::parse(path, repo, endpoint)?;
+    let location = source_location(source, repo)?;
     let role = format!("source `{}` of feature view `{}`", source.name, resolved.view.name);
     let table = Arc::new(ParquetTable::open(stores, &location, &role).await?);
     Ok(ViewInput { resolved, table })
 }
 
+/// Where the files of a source are.
+pub(crate) fn source_location(source: &DataSource, repo: &Path) -> Result<Location, RetrievalError> {
+    let SourceKind::File { path, s3_endpoint_override, .. } = &source.kind else {
+        return Err(RetrievalError::Bug { message: format!("`{}` is not a file source", source.name) });
+    };
+    let endpoint = s3_endpoint_override.as_deref().filter(|endpoint| !endpoint.is_empty());
+    Ok(Location::parse(path, repo, endpoint)?)
+}
+
 impl Prepared {
     /// Every file that is read, for the manifest.
     pub fn sources(&self) -> Vec<ManifestSource> {
-        let mut sources = Vec::new();
-        let mut add = |role: &str, table: &ParquetTable| {
-            for file in &table.files {
-                sources.push(ManifestSource {
-                    role: role.to_owned(),
-                    path: file.entry.location.to_string(),
-                    bytes: file.entry.size,
-                    etag: file.entry.etag.clone(),
-                });
-            }
+        let source = |role: &str, file: &FileEntry| ManifestSource {
+            role: role.to_owned(),
+            path: file.location.to_string(),
+            bytes: file.size,
+            etag: file.etag.clone(),
         };
-        add("spine", &self.spine);
+        let mut sources: Vec<ManifestSource> = match &self.origin {
+            Some(origin) => origin.files.iter().map(|(role, file)| source(role, file)).collect(),
+            None => self.spine.files.iter().map(|file| source("spine", &file.entry)).collect(),
+        };
         for view in &self.views {
-            add(&view.resolved.label, &view.table);
+            sources.extend(view.table.files.iter().map(|file| source(&view.resolved.label, &file.entry)));
         }
         sources
     }
@@ -137,12 +159,21 @@ impl Prepared {
     /// Cuts it into shards.
     pub fn cut(&self, limits: &ShardLimits) -> Cutting {
         let footers = &self.input.footers;
-        cut(&footers.spine, &footers.sources, &footers.columns, limits)
+        let in_order = self.request.preserve_order;
+        cut(&footers.spine, &footers.sources, &footers.columns, limits, in_order)
     }
 
     /// Identifies the spine's files as they were read.
     pub fn spine_hash(&self) -> String {
-        files_hash(std::iter::once(self.spine.as_ref()))
+        match &self.origin {
+            Some(origin) => hex(&Sha256::digest(spine::origin_hash_input(origin).as_bytes())),
+            None => files_hash(std::iter::once(self.spine.as_ref())),
+        }
+    }
+
+    /// Where the spine was staged, if it was.
+    pub fn staged_spine(&self) -> Option<&Location> {
+        self.origin.as_ref().map(|_| &self.spine.location)
     }
 
     /// Identifies every file that is read: what was made from other files is not the same retrieval.
@@ -159,6 +190,7 @@ impl Prepared {
         for table in std::iter::once(&self.spine).chain(self.views.iter().map(|view| &view.table)) {
             entries.extend(table.files.iter().map(|file| file.entry.clone()));
         }
+        entries.extend(self.origin.iter().flat_map(|origin| &origin.files).map(|(_, file)| file.clone()));
         entries.sort_by_key(|entry| entry.location.to_string());
         entries.dedup_by_key(|entry| entry.location.to_string());
         let checks = entries.into_iter().map(|before| {
@@ -185,7 +217,11 @@ fn files_hash<'a>(tables: impl Iterator<Item = &'a ParquetTable>) -> String {
         let etag = entry.etag.as_deref().unwrap_or("");
         hash.update(format!("{}\0{}\0{etag}\0{}\n", entry.location, entry.size, file.rows()));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn change(before: &FileEntry, after: Option<&FileEntry>) -> Option<String> {

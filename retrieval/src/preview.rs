@@ -6,6 +6,7 @@ use arrow::datatypes::UInt64Type;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 
+use crate::census::census;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::part_writer::dataset_schema;
@@ -72,7 +73,12 @@ async fn try_preview(
     let dataset = dataset_schema(schema.as_ref(), columns);
     let shown = RecordBatch::try_new(dataset, sorted.columns()[..columns].to_vec()).map_err(arrow_bug)?;
     let names: Vec<String> = shown.schema().fields().iter().map(|field| field.name().clone()).collect();
-    let report = JoinReport::new(rows, &tally, &prepared.plan.views, &names, prepared.plan.notes.clone());
+    let exact = prepared.request.exact_reasons;
+    if exact {
+        census(&prepared.input, None, engine, &mut tally).await?;
+    }
+    let notes = prepared.plan.notes.clone();
+    let report = JoinReport::new(rows, &tally, exact, &prepared.plan.views, &names, notes);
     Ok(Preview { rows: shown, report })
 }
 

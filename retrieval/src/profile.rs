@@ -44,7 +44,7 @@ pub async fn profile(
         return Ok(SpineProfile { rows, instants: Some((bounds.least, bounds.greatest)) });
     }
     let field = spine.column(&column, "the spine's instant")?;
-    let wanted = instant_type(field, &format!("spine `{}`", spine.location), None)?;
+    let wanted = instant_type(field, &format!("spine `{}`", spine.shown), None)?;
     let mut instants: Option<(i128, i128)> = None;
     for file in &spine.files {
         if let Some((least, greatest)) = read_bounds(stores, spine, file, &column, &wanted).await? {
@@ -79,7 +79,7 @@ async fn read_bounds(
         let instants = as_instants(batch.column(0), wanted).map_err(|e| RetrievalError::Data {
             message: format!(
                 "spine `{}`: column `{column}` holds a value that is no instant: {e}",
-                spine.location
+                spine.shown
             ),
         })?;
         if let Some((least, greatest)) = instants {

@@ -25,6 +25,17 @@ pub struct ViewTally {
     pub ages: AgeHistogram,
     /// For each requested feature the winners in which it is null.
     pub nulls_in_winner: Vec<u64>,
+    /// Of the rows with nothing in reach those whose key the view lacks, where a census was taken.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_such_key: u64,
+    /// Of them those whose key has only later rows, where a census was taken.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub only_later: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Tally {
@@ -68,6 +79,8 @@ impl Tally {
             for (count, extra) in tally.nulls_in_winner.iter_mut().zip(&more.nulls_in_winner) {
                 *count += extra;
             }
+            tally.no_such_key += more.no_such_key;
+            tally.only_later += more.only_later;
         }
     }
 }
@@ -176,12 +189,26 @@ pub struct ViewReport {
     pub hidden: u64,
     /// Spine rows without a row in reach.
     pub none_in_reach: u64,
+    /// Why, where exact reasons were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none_in_reach_because: Option<ReachReport>,
     /// Matched rows whose winner tied with other rows on event and created time.
     pub ties: u64,
     /// Ages of the winners in nanoseconds.
     pub age_ns: Option<AgeReport>,
     /// For each requested feature.
     pub features: Vec<FeatureReport>,
+}
+
+/// Why spine rows had nothing in reach; the three add up to all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachReport {
+    /// The view has no row of the key.
+    pub no_such_key: u64,
+    /// All rows of the key are later than the instant.
+    pub only_later: u64,
+    /// There are earlier rows, and all are older than the ttl allows.
+    pub expired: u64,
 }
 
 /// Quantiles of the winners' ages in nanoseconds.
@@ -207,10 +234,11 @@ pub struct FeatureReport {
 }
 
 impl JoinReport {
-    /// The report of a tally. `columns` are the dataset's column names.
+    /// The report of a tally, in which a census was taken where reasons are `exact`. `columns` are the dataset's column names.
     pub fn new(
         rows: u64,
         tally: &Tally,
+        exact: bool,
         views: &[PlannedView],
         columns: &[String],
         notes: Vec<String>,
@@ -239,6 +267,13 @@ impl JoinReport {
                 null_key: count(Outcome::NullKey),
                 hidden: count(Outcome::Hidden),
                 none_in_reach: count(Outcome::NoneInReach),
+                none_in_reach_because: exact.then(|| ReachReport {
+                    no_such_key: tally.no_such_key,
+                    only_later: tally.only_later,
+                    expired: count(Outcome::NoneInReach)
+                        .saturating_sub(tally.no_such_key)
+                        .saturating_sub(tally.only_later),
+                }),
                 ties: count(Outcome::MatchedByTie),
                 age_ns,
                 features,

@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::census::census;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::part_writer::{PartRecord, PartSpec, PartWriteExec, PlannedViewSpec, mix, part_records};
@@ -95,6 +96,10 @@ async fn try_write_shard(
     let planned = plan_shard(run.prepared, run.shard)?;
     let joined = engine.plan(&planned.logical).await?;
     let partitions = joined.output_partitioning().partition_count();
+    if run.prepared.request.preserve_order && partitions > 1 {
+        let message = format!("rows in the spine's order come in {partitions} partitions");
+        return Err(RetrievalError::Bug { message });
+    }
     let spec = PartSpec {
         store_url: run.output.store_url().to_string(),
         path: run.output.path().to_string(),
@@ -106,6 +111,7 @@ async fn try_write_shard(
             .map(|view| PlannedViewSpec { features: view.features.clone(), outcome: view.outcome })
             .collect(),
         part_base: run.shard.map_or(0, |shard| shard.number as usize) * partitions,
+        is_ordered: run.prepared.request.preserve_order,
     };
     let writer: Arc<dyn ExecutionPlan> = Arc::new(PartWriteExec::new(joined, Arc::new(spec)));
     let stream = engine.execute(writer, context).await?;
@@ -115,12 +121,16 @@ async fn try_write_shard(
     for record in &parts.records {
         parts.tally.merge(&record.tally);
     }
-    if let Err(unbalanced) = check_accounts(run, &planned, &parts, partitions) {
+    let mut checked = check_accounts(run, &planned, &parts, partitions);
+    if checked.is_ok() && run.prepared.request.exact_reasons {
+        checked = census(&run.prepared.input, run.shard, engine, &mut parts.tally).await;
+    }
+    if let Err(error) = checked {
         // For the caller to clear away: nobody else knows of these any more. The log is the caller's, and open.
         for (part, staged) in parts.started(run.output) {
             let _is_open = context.log.record(&part, &staged);
         }
-        return Err(unbalanced);
+        return Err(error);
     }
     // What is kept of a shard stays small: there may be thousands of them.
     parts.records.retain(|record| record.staged.is_some());

@@ -164,14 +164,18 @@ impl Reach {
 enum Order {
     Time,
     Key(usize),
+    /// As they are.
+    Place,
 }
 
-/// Cuts a spine. `columns` names the columns behind the keys of `spine` and `sources`.
+/// Cuts a spine. `columns` names the columns behind the keys of `spine` and `sources`; `in_order` where one shard must follow
+/// the other in the spine.
 pub(crate) fn cut(
     spine: &[SpineGroup],
     sources: &[SourceGroups],
     columns: &[String],
     limits: &ShardLimits,
+    in_order: bool,
 ) -> Cutting {
     let spine_bytes: u64 = spine.iter().map(|group| group.bytes).sum();
     let whole = spine_bytes + Reach::of(spine, columns.len()).reads(sources).1;
@@ -189,12 +193,17 @@ pub(crate) fn cut(
     if spine.len() < 2 {
         return one("one shard: the spine has one row group".to_owned());
     }
-    let orders = std::iter::once(Order::Time).chain((0..columns.len()).map(Order::Key));
+    let orders: Vec<Order> = if in_order {
+        vec![Order::Place]
+    } else {
+        std::iter::once(Order::Time).chain((0..columns.len()).map(Order::Key)).collect()
+    };
     let mut refused = Vec::new();
     for order in orders {
         let by = match order {
             Order::Time => "time".to_owned(),
             Order::Key(column) => format!("`{}`", columns[column]),
+            Order::Place => "place in the spine".to_owned(),
         };
         let Some(sorted) = ordered(spine, order) else {
             refused.push(format!("{by}: footers do not say"));
@@ -226,6 +235,7 @@ pub(crate) fn cut(
 fn ordered(spine: &[SpineGroup], order: Order) -> Option<Vec<SpineGroup>> {
     let mut sorted = spine.to_vec();
     match order {
+        Order::Place => {}
         Order::Time => {
             if sorted.iter().any(|group| group.time.is_none()) {
                 return None;

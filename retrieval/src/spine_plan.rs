@@ -71,7 +71,7 @@ impl SpinePlan {
 
         let instant_column = find_spine_instant(table, input.timestamp_column.as_deref())?;
         let field = table.column(&instant_column, "the spine's instant")?;
-        let wanted = instant_type(field, &format!("spine `{}`", table.location), None)?;
+        let wanted = instant_type(field, &format!("spine `{}`", table.shown), None)?;
         let instant = if *field.data_type() == wanted {
             position(table, &instant_column)?
         } else {
@@ -149,10 +149,10 @@ fn key_type(input: &PlanInput, set: &KeySet, spine_column: &str) -> Result<DataT
             return Err(RetrievalError::KeyTypes(Box::new(KeyMismatch {
                 spine_column: spine_column.to_owned(),
                 spine_type: spine_type.to_string(),
-                spine: input.spine.location.to_string(),
+                spine: input.spine.shown.clone(),
                 view_column: source_column,
                 view_type: field.data_type().to_string(),
-                source_uri: view.table.location.to_string(),
+                source_uri: view.table.shown.clone(),
                 view: view.resolved.label.clone(),
                 hint: if float {
                     "floating point keys do not compare exactly: write them as integers or strings".into()

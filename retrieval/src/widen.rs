@@ -19,8 +19,9 @@ pub(crate) fn widen(a: &DataType, b: &DataType) -> Option<DataType> {
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => Some(LargeUtf8),
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => Some(LargeBinary),
         (Timestamp(left, left_zone), Timestamp(right, right_zone)) => {
-            // Naive is UTC; the instant is what counts, and the finer unit holds both.
-            let zone = left_zone.clone().or_else(|| right_zone.clone());
+            // The instant is what counts, and the finer unit holds both. Naive is UTC: a cast of naive values to another
+            // zone would take them for what the clocks there show.
+            let zone = if left_zone == right_zone { left_zone.clone() } else { Some("UTC".into()) };
             Some(Timestamp(finer(*left, *right), zone))
         }
         (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) => {
@@ -101,6 +102,7 @@ mod tests {
     #[test]
     fn widening_never_loses_a_value() {
         let timestamp = |unit| DataType::Timestamp(unit, None);
+        let zoned = |zone: &str| DataType::Timestamp(TimeUnit::Second, Some(zone.into()));
         let table = [
             (Int32, Int64, Some(Int64)),
             (UInt8, Int8, Some(DataType::Int16)),
@@ -118,6 +120,9 @@ mod tests {
                 timestamp(TimeUnit::Nanosecond),
                 Some(timestamp(TimeUnit::Nanosecond)),
             ),
+            (zoned("America/Lima"), zoned("America/Lima"), Some(zoned("America/Lima"))),
+            (zoned("America/Lima"), zoned("Asia/Tokyo"), Some(zoned("UTC"))),
+            (zoned("America/Lima"), timestamp(TimeUnit::Second), Some(zoned("UTC"))),
         ];
         for (a, b, wide) in table {
             assert_eq!(widen(&a, &b), wide, "{a} with {b}");

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::driver::{Metrics, Shared, dispatch, now};
+use crate::driver::{Metrics, Shared, dispatch, now, spines_of};
 use crate::error::SchedulerError;
 use crate::jobs::Job;
 use crate::options::SchedulerOptions;
@@ -138,7 +138,7 @@ async fn clean_spines(shared: Shared, spool: Spool) {
         let used: Vec<String> = unfinished
             .iter()
             .filter_map(|stored| Job::from_json(&stored.row.record).ok())
-            .filter_map(|job| Some(job.request.pointer("/spine/uri")?.as_str()?.to_owned()))
+            .flat_map(|job| spines_of(&job).map(str::to_owned).collect::<Vec<_>>())
             .collect();
         spool.clean(&used, now()).await;
     }

@@ -10,6 +10,15 @@ impl Stores {
     /// `**`, `{a,b}`) is every file that it names, and every `*.parquet` below a folder that it names. Names that
     /// start with `_` or `.` are passed over unless written out: other tools keep their bookkeeping there.
     pub async fn expand(&self, location: &Location) -> Result<Vec<FileEntry>, StorageError> {
+        self.expand_data(location, &["parquet"]).await
+    }
+
+    /// The same where data files are those whose names end in one of `extensions`, in small letters and without a dot.
+    pub async fn expand_data(
+        &self,
+        location: &Location,
+        extensions: &[&str],
+    ) -> Result<Vec<FileEntry>, StorageError> {
         if let Some(file) = self.head(location).await? {
             return Ok(vec![file]);
         }
@@ -17,17 +26,21 @@ impl Stores {
         let folder = self.list(location).await?;
         let files: Vec<FileEntry> = if !folder.is_empty() || !is_pattern(path.as_ref()) {
             let below = |file: &FileEntry| names_below(location, &file.location);
-            folder.into_iter().filter(|file| is_data(&below(file))).collect()
+            folder.into_iter().filter(|file| is_data(&below(file), extensions)).collect()
         } else {
-            self.expand_pattern(location).await?
+            self.expand_pattern(location, extensions).await?
         };
         if files.is_empty() {
-            return Err(self.nothing_found(location).await?);
+            return Err(self.nothing_found(location, extensions).await?);
         }
         Ok(files)
     }
 
-    async fn expand_pattern(&self, location: &Location) -> Result<Vec<FileEntry>, StorageError> {
+    async fn expand_pattern(
+        &self,
+        location: &Location,
+        extensions: &[&str],
+    ) -> Result<Vec<FileEntry>, StorageError> {
         let base = self.literal_part(location);
         let names = names_below(&base, location);
         let pattern = Pattern::parse(&names.join("/"))
@@ -36,7 +49,7 @@ impl Stores {
             let names = names_below(&base, &file.location);
             match pattern.matches(&names.join("/")) {
                 Match::File => true,
-                Match::Below => names.last().is_some_and(|name| is_parquet(name)),
+                Match::Below => names.last().is_some_and(|name| has_extension(name, extensions)),
                 Match::No => false,
             }
         };
@@ -58,18 +71,23 @@ impl Stores {
     }
 
     /// Says what was looked for, and tells an empty folder from one that is not there.
-    async fn nothing_found(&self, location: &Location) -> Result<StorageError, StorageError> {
+    async fn nothing_found(
+        &self,
+        location: &Location,
+        extensions: &[&str],
+    ) -> Result<StorageError, StorageError> {
         let location = location.clone();
         let looked_for = if is_pattern(location.path().as_ref()) {
-            "no file matches the pattern"
+            "no file matches the pattern".to_owned()
         } else if location.local_path().is_some_and(|path| path.is_dir())
             || !self.list(&location).await?.is_empty()
         {
-            "the folder has no `*.parquet` file"
+            let names: Vec<String> = extensions.iter().map(|extension| format!("`*.{extension}`")).collect();
+            format!("the folder has no {} file", names.join(" or "))
         } else {
-            "there is no such file or folder"
+            "there is no such file or folder".to_owned()
         };
-        Ok(StorageError::NothingFound { location, looked_for: looked_for.to_owned() })
+        Ok(StorageError::NothingFound { location, looked_for })
     }
 }
 
@@ -81,10 +99,13 @@ fn names_below(folder: &Location, location: &Location) -> Vec<String> {
     below.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn is_data(names: &[String]) -> bool {
-    !names.iter().any(|name| is_hidden(name)) && names.last().is_some_and(|name| is_parquet(name))
+fn is_data(names: &[String], extensions: &[&str]) -> bool {
+    !names.iter().any(|name| is_hidden(name))
+        && names.last().is_some_and(|name| has_extension(name, extensions))
 }
 
-fn is_parquet(name: &str) -> bool {
-    name.len() > ".parquet".len() && name.to_ascii_lowercase().ends_with(".parquet")
+fn has_extension(name: &str, extensions: &[&str]) -> bool {
+    name.rsplit_once('.').is_some_and(|(stem, extension)| {
+        !stem.is_empty() && extensions.contains(&extension.to_ascii_lowercase().as_str())
+    })
 }

@@ -200,7 +200,7 @@ async fn a_source_that_changes_while_it_is_read_is_not_committed() {
     let world = small(Stores::new(StorageOptions::default()));
     let request = world.request(&["view:x"], "out");
     let folder = world.folder.path();
-    let bases = backsight_retrieval::Bases { working: folder, repo: folder };
+    let bases = backsight_retrieval::Bases::new(folder, folder);
     let prepared = backsight_retrieval::prepare(
         &world.stores,
         &world.catalog,

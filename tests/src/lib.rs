@@ -9,6 +9,8 @@ mod conformance;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod spines;
+#[cfg(test)]
 mod values;
 #[cfg(test)]
 mod world;

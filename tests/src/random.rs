@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use backsight_asof::JoinForm;
 use backsight_engine::LocalCluster;
-use backsight_retrieval::{Manifest, RetrievalEngine};
+use backsight_registry::model::FeatureView;
+use backsight_retrieval::{Manifest, ReachReport, RetrievalEngine, RetrievalRequest};
 
-use crate::world::{ViewSpec, World, engine_options};
+use crate::world::{ViewSpec, World, engine_options, read_parquet};
 
 /// Stores tried; each is a new seed.
 const STORES: u64 = 12;
@@ -125,16 +128,150 @@ async fn rows(
     let mut request = world.request(&names, output);
     request.full_feature_names = true;
     request.filter_by_created_timestamp = cut;
-    let manifest = world.run(engine, &request, output, false).await.unwrap().manifest;
-    let batch = world.rows(output, &manifest).await;
+    let (mut rows, manifest) = retrieve(world, engine, &request, output).await;
+    rows.sort();
+    (rows, manifest)
+}
+
+/// Rows as text, in the order of the dataset.
+async fn retrieve(
+    world: &World,
+    engine: &dyn RetrievalEngine,
+    request: &RetrievalRequest,
+    output: &str,
+) -> (Vec<String>, Manifest) {
+    let manifest = world.run(engine, request, output, false).await.unwrap().manifest;
+    (texts(&world.rows(output, &manifest).await), manifest)
+}
+
+fn texts(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::new().with_null("null");
     let formatters: Vec<ArrayFormatter<'_>> =
         batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
-    let mut rows: Vec<String> = (0..batch.num_rows())
+    (0..batch.num_rows())
         .map(|row| formatters.iter().map(|f| f.value(row).to_string()).collect::<Vec<_>>().join(" | "))
-        .collect();
-    rows.sort();
-    (rows, manifest)
+        .collect()
+}
+
+/// A cast to a type without a zone would give the hands of the clock there.
+fn nanos_utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+/// Every file below a folder, or the one file, as one table.
+fn table(world: &World, name: &str) -> RecordBatch {
+    let path = world.path(name);
+    let mut files: Vec<_> = match std::fs::read_dir(&path) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        Err(_) => vec![path],
+    };
+    files.sort();
+    let batches: Vec<RecordBatch> =
+        files.iter().map(|file| read_parquet(std::fs::read(file).unwrap().into())).collect();
+    // Units and zones differ from file to file.
+    let nanos = |batch: &RecordBatch| -> RecordBatch {
+        let schema = batch.schema();
+        let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+            let column = match field.data_type() {
+                DataType::Timestamp(_, _) => cast(column, &nanos_utc()).unwrap(),
+                _ => Arc::clone(column),
+            };
+            (field.name().clone(), column, true)
+        });
+        RecordBatch::try_from_iter_with_nullable(columns.collect::<Vec<_>>()).unwrap()
+    };
+    let batches: Vec<RecordBatch> = batches.iter().map(nanos).collect();
+    concat_batches(&batches[0].schema(), &batches).unwrap()
+}
+
+/// Why nothing was in reach, by looking at every pair of rows.
+fn reasons(world: &World) -> Vec<ReachReport> {
+    let spine = table(world, "spine.parquet");
+    let instants = |batch: &RecordBatch, name: &str| -> Vec<Option<i64>> {
+        let column = cast(batch.column_by_name(name).unwrap(), &DataType::Int64).unwrap();
+        column.as_primitive::<Int64Type>().iter().collect()
+    };
+    let keys = |batch: &RecordBatch, names: &[String]| -> Vec<Option<Vec<String>>> {
+        let columns: Vec<ArrayRef> = names
+            .iter()
+            .map(|name| cast(batch.column_by_name(name).unwrap(), &DataType::Utf8).unwrap())
+            .collect();
+        let key = |row: usize| {
+            let values = columns.iter().map(|column| column.as_string::<i32>());
+            values.map(|column| column.is_valid(row).then(|| column.value(row).to_owned())).collect()
+        };
+        (0..batch.num_rows()).map(key).collect()
+    };
+    let of_view = |view: &FeatureView| {
+        let names: Vec<String> = view.join_keys.iter().map(|field| field.name.clone()).collect();
+        let rows = table(world, &view.name);
+        let (row_keys, times) = (keys(&rows, &names), instants(&rows, "t"));
+        let ttl = view.ttl.map_or(i128::MAX, |ttl| ttl.nanos());
+        let mut because = ReachReport { no_such_key: 0, only_later: 0, expired: 0 };
+        for (key, at) in keys(&spine, &names).into_iter().zip(instants(&spine, "event_timestamp")) {
+            let (Some(key), Some(at)) = (key, at) else { continue };
+            let of_key = row_keys.iter().zip(&times).filter(|(other, _)| other.as_ref() == Some(&key));
+            let ages: Vec<i128> =
+                of_key.filter_map(|(_, time)| time.map(|time| i128::from(at) - i128::from(time))).collect();
+            if ages.iter().any(|&age| (0..=ttl).contains(&age)) {
+            } else if ages.is_empty() {
+                because.no_such_key += 1;
+            } else if ages.iter().all(|&age| age < 0) {
+                because.only_later += 1;
+            } else {
+                because.expired += 1;
+            }
+        }
+        because
+    };
+    world.catalog.feature_views.iter().map(of_view).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_is_kept_and_reasons_are_exact_on_every_engine() {
+    let cluster =
+        LocalCluster::start(World::new().stores, engine_options(5), JoinForm::SlotFold.into(), 2, 2);
+    let cluster = cluster.await.unwrap();
+    let mut counted = ReachReport { no_such_key: 0, only_later: 0, expired: 0 };
+    for seed in 100..100 + STORES {
+        let (world, features) = store(seed);
+        let names: Vec<&str> = features.iter().map(String::as_str).collect();
+        let spine = texts(&table(&world, "spine.parquet"));
+        let expected = reasons(&world);
+        let (late, broadcast) =
+            (world.embedded(JoinForm::LateFold, 4), world.embedded(JoinForm::Broadcast, 3));
+        let engines: [(&str, &dyn RetrievalEngine); 3] =
+            [("late", &late), ("broadcast", &broadcast), ("ballista", &cluster)];
+        for (name, engine) in engines {
+            let request = RetrievalRequest {
+                full_feature_names: true,
+                filter_by_created_timestamp: seed % 2 == 0,
+                preserve_order: true,
+                exact_reasons: true,
+                ..world.request(&names, name)
+            };
+            let manifest = world.run(engine, &request, name, false).await.unwrap().manifest;
+            let batch = world.rows(name, &manifest).await;
+            let own = batch.project(&[0, 1, 2]).unwrap();
+            let nanos = cast(own.column(1), &nanos_utc()).unwrap();
+            let columns =
+                vec![("a", Arc::clone(own.column(0))), ("t", nanos), ("b", Arc::clone(own.column(2)))];
+            let own =
+                RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)));
+            assert_eq!(texts(&own.unwrap()), spine, "seed {seed}, {name}");
+            for (view, expected) in manifest.report.views.iter().zip(&expected) {
+                let because = view.none_in_reach_because.unwrap();
+                assert_eq!(&because, expected, "seed {seed}, {name}, view {}", view.label);
+                let sum = because.no_such_key + because.only_later + because.expired;
+                assert_eq!(sum, view.none_in_reach, "seed {seed}, {name}");
+                counted.no_such_key += because.no_such_key;
+                counted.only_later += because.only_later;
+                counted.expired += because.expired;
+            }
+        }
+    }
+    let least = counted.no_such_key.min(counted.only_later).min(counted.expired);
+    assert!(least > 50, "the stores have every reason often: {counted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -309,7 +309,7 @@ async fn row_groups_out_of_reach_are_not_read_and_change_nothing() {
     let (rows, _) = retrieve(&world, &["view:x"]).await.unwrap();
     assert_eq!(column(&rows, "x"), ["100", "200", "298", "398"]);
     let folder = world.folder.path();
-    let bases = backsight_retrieval::Bases { working: folder, repo: folder };
+    let bases = backsight_retrieval::Bases::new(folder, folder);
     let request = world.request(&["view:x"], "unused");
     let prepared = backsight_retrieval::prepare(
         &world.stores,

@@ -13,7 +13,7 @@ use backsight_registry::model::{
 };
 use backsight_retrieval::{
     Bases, Claimant, FeatureSelection, Finished, Manifest, Output, RetrievalEngine, RetrievalError,
-    RetrievalRequest, RunContext, RunOptions, SpineRequest, prepare, run,
+    RetrievalRequest, RunContext, RunOptions, SpineRequest, StageSite, prepare, run,
 };
 use backsight_storage::{Location, StorageOptions, Stores};
 use chrono::Utc;
@@ -119,14 +119,8 @@ impl World {
     }
 
     pub(crate) fn request(&self, features: &[&str], output: &str) -> RetrievalRequest {
-        RetrievalRequest {
-            project: "test".into(),
-            features: FeatureSelection::References(features.iter().map(|f| (*f).to_owned()).collect()),
-            spine: SpineRequest { uri: "spine.parquet".into(), timestamp_column: None },
-            output: Some(output.into()),
-            full_feature_names: false,
-            filter_by_created_timestamp: false,
-        }
+        let features = FeatureSelection::References(features.iter().map(|f| (*f).to_owned()).collect());
+        RetrievalRequest::new("test", features, SpineRequest::files("spine.parquet"), Some(output.into()))
     }
 
     pub(crate) fn embedded(&self, form: JoinForm, partitions: usize) -> EmbeddedEngine {
@@ -153,7 +147,9 @@ impl World {
         cancelled: impl Future<Output = ()> + Send,
     ) -> Result<Finished, RetrievalError> {
         let folder = self.folder.path();
-        let bases = Bases { working: folder, repo: folder };
+        let stage = self.location("stage");
+        let stage = StageSite { folder: &stage, tag: id, engine };
+        let bases = Bases { stage: Some(stage), ..Bases::new(folder, folder) };
         let prepared = prepare(&self.stores, &self.catalog, request, bases, engine.form()).await?;
         let location = self.location(request.output.as_deref().unwrap());
         let options = RunOptions {

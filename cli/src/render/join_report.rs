@@ -9,11 +9,14 @@ use crate::render::units::{count, percent, span};
 type Reason = (&'static str, fn(&ViewReport) -> u64);
 
 /// Why a spine row has no match, and ties: a column is shown when some view has one.
-const REASONS: [Reason; 5] = [
+const REASONS: [Reason; 8] = [
     ("NULL INSTANT", |view| view.null_instant),
     ("NULL KEY", |view| view.null_key),
     ("HIDDEN", |view| view.hidden),
     ("NONE IN REACH", |view| view.none_in_reach),
+    ("NO SUCH KEY", |view| view.none_in_reach_because.map_or(0, |because| because.no_such_key)),
+    ("ONLY LATER", |view| view.none_in_reach_because.map_or(0, |because| because.only_later)),
+    ("EXPIRED", |view| view.none_in_reach_because.map_or(0, |because| because.expired)),
     ("TIES", |view| view.ties),
 ];
 
@@ -85,6 +88,7 @@ mod tests {
             null_key: 1,
             hidden: 0,
             none_in_reach: 1,
+            none_in_reach_because: None,
             ties: 0,
             age_ns: None,
             features: vec![FeatureReport { name: "conv".to_owned(), null_in_winner: 0 }],

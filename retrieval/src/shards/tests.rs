@@ -72,7 +72,7 @@ fn shown(cutting: &Cutting) -> String {
 const LIMITS: ShardLimits = ShardLimits { bytes_target: 2500, shards_max: 100, amplification_max: 1.3 };
 
 fn check(spine: &[SpineGroup], sources: &[SourceGroups], limits: &ShardLimits, expected: &str) {
-    let cutting = cut(spine, sources, &["k".to_owned()], limits);
+    let cutting = cut(spine, sources, &["k".to_owned()], limits, false);
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(shown(&cutting).lines().collect::<Vec<_>>(), expected);
     let rows: u64 = cutting.shards.iter().map(|shard| shard.rows).sum();

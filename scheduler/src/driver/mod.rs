@@ -8,5 +8,5 @@ mod worker;
 
 pub(crate) use dispatcher::dispatch;
 pub(crate) use metrics::Metrics;
-pub(crate) use retrieval_work::prepare_request;
+pub(crate) use retrieval_work::{prepare_request, spines_of};
 pub(crate) use shared::{Shared, now, now_ms, row};

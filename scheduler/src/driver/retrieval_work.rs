@@ -7,14 +7,15 @@ use backsight_registry::document::RegistryDocument;
 use backsight_registry::store::StoreError;
 use backsight_retrieval::{
     Attempt, Bases, DatasetCommit, Manifest, OpenRequest, Opened, Output, Prepared, RetrievalEngine,
-    RetrievalError, RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, StagingLog, WireFailure,
-    commit_dataset, keep_claim, prepare, write_shard,
+    RetrievalError, RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, SpineFrom, StageSite,
+    StagingLog, WireFailure, commit_dataset, keep_claim, prepare, write_shard,
 };
 use backsight_storage::Location;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::shared::{Shared, bug, job_failure, now, now_ms};
@@ -39,6 +40,15 @@ struct StoredSpec {
     files_hash: String,
     /// The registry's version.
     registry_version: Option<String>,
+    /// Where the spine was staged, so that it is kept while the job is unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staged_spine: Option<String>,
+}
+
+/// The spines that a job needs until it has ended.
+pub(crate) fn spines_of(job: &Job) -> impl Iterator<Item = &str> {
+    let staged = job.shards.iter().filter_map(|shard| shard.plan.spec.pointer("/staged_spine"));
+    job.request.pointer("/spine/uri").into_iter().chain(staged).filter_map(Value::as_str)
 }
 
 /// What a planning came to.
@@ -83,7 +93,7 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
     let version = job.registry_version.as_deref().filter(|_| !job.shards.is_empty());
     let planned = tokio::select! {
         lost = keep_claim(&attempt, now) => Err(lost),
-        planned = prepare_request(shared, &request, version) => planned,
+        planned = prepare_request(shared, &request, version, &job.id.0) => planned,
     };
     let (prepared, registry) = match planned {
         Ok(planned) => planned,
@@ -101,6 +111,7 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
             shard: shard.spec,
             files_hash: files_hash.clone(),
             registry_version: registry.0.clone(),
+            staged_spine: prepared.staged_spine().map(ToString::to_string),
         };
         shards.push(ShardPlan {
             label: shard.label,
@@ -139,11 +150,13 @@ async fn open(
     output_of(shared, job)?.open(&ask).await
 }
 
-/// Reads registry, spine and sources, and plans; with a version, by that state of the registry where it is kept.
+/// Reads registry, spine and sources, and plans; with a version, by that state of the registry where it is kept. A spine
+/// that has to be staged is known by `id`.
 pub(crate) async fn prepare_request(
     shared: &Shared,
     request: &RetrievalRequest,
     version: Option<&str>,
+    id: &str,
 ) -> Result<(Prepared, (Option<String>, Bytes)), RetrievalError> {
     let options = &shared.options;
     let (document, bytes) = registry_state(shared, version).await.map_err(|error| {
@@ -154,8 +167,16 @@ pub(crate) async fn prepare_request(
         let failure = WireFailure::new(error.code(), error.to_string(), error.hint());
         RetrievalError::Remote(Box::new(failure))
     })?;
-    let bases = Bases { working: &options.repo, repo: &options.repo };
-    let form = shared.engine().await.form();
+    // Ids are the client's and may hold anything.
+    let tag: String = Sha256::digest(id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let engine = match request.spine.from {
+        SpineFrom::Files(_) => shared.engine().await,
+        // It is computed before anything else.
+        SpineFrom::Sql(_) | SpineFrom::AsOf(_) => shared.engine_with_executors().await,
+    };
+    let stage = Some(StageSite { folder: &options.spool, tag: &tag, engine: &engine });
+    let bases = Bases { working: &options.repo, repo: &options.repo, stage };
+    let form = engine.form();
     let prepared = prepare(&options.stores, &catalog, request, bases, form).await?;
     Ok((prepared, (document.version_id(), bytes)))
 }

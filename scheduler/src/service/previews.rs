@@ -40,7 +40,8 @@ pub(crate) async fn explain(
 ) -> Result<ExplanationMessage, Status> {
     let request = request_of(submitted)?;
     let _place = place(&shared.previews, PLACE_TIMEOUT).await?;
-    let (prepared, _) = prepare_request(shared, &request, None).await.map_err(|e| of_retrieval(&e))?;
+    let (prepared, _) =
+        prepare_request(shared, &request, None, &submitted.id).await.map_err(|e| of_retrieval(&e))?;
     let cutting = prepared.cut(&shared.options.shards);
     let engine = shared.engine().await;
     let first = cutting.shards.first().map(|shard| &shard.spec);
@@ -62,7 +63,8 @@ pub(crate) async fn preview(shared: &Shared, asked: &PreviewRequest) -> Result<P
     };
     let request = request_of(submitted)?;
     let _place = place(&shared.previews, PLACE_TIMEOUT).await?;
-    let (prepared, _) = prepare_request(shared, &request, None).await.map_err(|e| of_retrieval(&e))?;
+    let (prepared, _) =
+        prepare_request(shared, &request, None, &submitted.id).await.map_err(|e| of_retrieval(&e))?;
     let engine = shared.engine_with_executors().await;
     let rows = asked.rows.min(ROWS_MAX);
     let shown = match run_preview(&prepared, &engine, &RunContext::default(), rows).await {

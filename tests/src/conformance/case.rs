@@ -74,13 +74,11 @@ impl Case {
                 json["features"].as_array().unwrap().iter().map(|f| f.as_str().unwrap().to_owned()).collect(),
             ),
         };
+        let spine = SpineRequest::files(self.spine.clone());
         RetrievalRequest {
-            project: "conformance".into(),
-            features,
-            spine: SpineRequest { uri: self.spine.clone(), timestamp_column: None },
-            output: Some(output.to_string()),
             full_feature_names: json["full_feature_names"].as_bool().unwrap(),
             filter_by_created_timestamp: json["filter_by_created_timestamp"].as_bool().unwrap(),
+            ..RetrievalRequest::new("conformance", features, spine, Some(output.to_string()))
         }
     }
 
@@ -92,7 +90,7 @@ impl Case {
         let snapshot = RegistryStore::open(self.stores.clone(), self.registry.clone()).read().await.unwrap();
         let catalog = snapshot.document.catalog("conformance").unwrap();
         let request = self.request(output);
-        let bases = Bases { working: &self.repo, repo: &self.repo };
+        let bases = Bases::new(&self.repo, &self.repo);
         let prepared = prepare(&self.stores, &catalog, &request, bases, engine.form()).await?;
         let options = RunOptions {
             stores: &self.stores,

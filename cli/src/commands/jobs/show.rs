@@ -71,7 +71,7 @@ fn head(job: &Job, now: chrono::DateTime<Utc>) -> String {
     ];
     if let Ok(request) = serde_json::from_str::<RetrievalRequest>(&job.request_json) {
         lines.push(("features", features(&request)));
-        lines.push(("spine", request.spine.uri));
+        lines.push(("spine", request.spine.from.shown()));
     }
     lines.push(("output", job.output.clone()));
     lines.push(("registry", job.registry_version.clone()));

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use backsight_registry::size::parse_size;
-use backsight_retrieval::{FeatureSelection, RetrievalRequest, SpineRequest};
+use backsight_retrieval::{FeatureSelection, RetrievalRequest, SpineFrom, SpineRequest};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
 use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::errors::Failure;
@@ -11,13 +12,18 @@ use crate::errors::Failure;
 /// Arguments of `retrieve`.
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["features", "feature_service"]))]
+#[command(group = ArgGroup::new("rows").required(true).args(["spine", "spine_sql", "as_of", "start", "end"]))]
 #[command(after_help = "\
 Examples:
   backsight retrieve --feature-service model_v2 --spine data/spine.parquet --output out/train
   backsight retrieve --features driver_hourly_stats:conv_rate,driver_hourly_stats:acc_rate \\
       --spine s3://bucket/spine/ --output s3://bucket/train --overwrite
   backsight retrieve --feature-service model_v1 --spine data/spine.parquet --output -      a preview
-  backsight retrieve --feature-service model_v1 --spine data/spine.parquet --output - --explain")]
+  backsight retrieve --feature-service model_v1 --spine data/spine.parquet --output - --explain
+  backsight retrieve --feature-service model_v2 --spine 'labels/*.csv' --output out/train --preserve-order
+  backsight retrieve --feature-service model_v2 --as-of now --output s3://bucket/scoring/today
+  backsight retrieve --feature-service model_v2 --output out/train \\
+      --spine-sql \"SELECT driver_id, event_timestamp, label FROM 'labels.csv' WHERE label IS NOT NULL\"")]
 pub(crate) struct RetrieveArgs {
     /// Features to fetch, as `view:feature`; separated by commas, or the option repeated
     #[arg(long, value_name = "VIEW:FEATURE", value_delimiter = ',', num_args = 1.., help_heading = "What to fetch")]
@@ -25,21 +31,42 @@ pub(crate) struct RetrieveArgs {
     /// Fetch the features of this service
     #[arg(long, value_name = "NAME", help_heading = "What to fetch")]
     feature_service: Option<String>,
-    /// Parquet file, folder or glob of the rows to fetch features for, local or on S3
+    /// Rows to fetch features for: file, folder or glob, local or on S3; Parquet, CSV, TSV, JSON lines or Arrow IPC
     #[arg(long, value_name = "URI", help_heading = "What to fetch")]
-    spine: String,
+    spine: Option<String>,
+    /// Rows to fetch features for: a SELECT over feature views, by name, and files, as 'path.parquet'
+    #[arg(long, value_name = "SQL", help_heading = "What to fetch")]
+    spine_sql: Option<String>,
+    /// Fetch for every entity that has a row at this instant, as `2026-01-31`, `2026-01-31T12:00:00Z` or `now`
+    #[arg(long, value_name = "INSTANT", value_parser = parse_as_of, help_heading = "What to fetch")]
+    as_of: Option<AsOf>,
+    /// Not there yet
+    #[arg(long, value_name = "INSTANT", hide = true)]
+    start: Option<String>,
+    /// Not there yet
+    #[arg(long, value_name = "INSTANT", hide = true)]
+    end: Option<String>,
     /// Column of the spine with the instant of each row [default: `event_timestamp`, else its only timestamp column]
     #[arg(long, value_name = "COLUMN", help_heading = "What to fetch")]
     timestamp_column: Option<String>,
     /// Use only feature rows that had been created by the instant of the spine row
     #[arg(long, help_heading = "What to fetch")]
     filter_by_created_timestamp: bool,
+    /// Tell apart why nothing was in reach: no such key, only later rows, expired; costs a pass over keys and times
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Reasons::Quick, hide_default_value = true, help_heading = "What to fetch")]
+    reasons: Reasons,
     /// Folder of the new dataset, local or on S3; `-` shows the first 20 rows instead
     #[arg(long, value_name = "URI", help_heading = "Where to put it")]
     pub(crate) output: String,
     /// Name columns `<view>__<feature>`
     #[arg(long, help_heading = "Where to put it")]
     full_feature_names: bool,
+    /// Keep the order of the spine, across and inside part files
+    #[arg(long, help_heading = "Where to put it")]
+    preserve_order: bool,
+    /// Remember the dataset in the registry as this saved dataset
+    #[arg(long, value_name = "NAME", help_heading = "Where to put it")]
+    pub(crate) save_as: Option<String>,
     /// Replace the dataset that the output holds
     #[arg(long, help_heading = "Where to put it")]
     pub(crate) overwrite: bool,
@@ -66,6 +93,22 @@ pub(crate) struct RetrieveArgs {
     pub(crate) engine: Option<EngineName>,
 }
 
+/// An instant of `--as-of`, as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AsOf {
+    Now,
+    At(DateTime<Utc>),
+}
+
+/// How much is said about why nothing was in reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reasons {
+    /// That nothing was in reach
+    Quick,
+    /// Whether there is no such key, there are only later rows, or all have expired
+    Exact,
+}
+
 /// The engines of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineName {
@@ -83,13 +126,16 @@ impl RetrieveArgs {
         self.output == "-"
     }
 
-    /// The spine, as it was written.
-    pub(crate) fn spine(&self) -> &str {
-        &self.spine
-    }
-
     /// Options that do not go together with a scheduler, or with none.
     pub(crate) fn check(&self, has_scheduler: bool) -> Result<(), Failure> {
+        if self.start.is_some() || self.end.is_some() {
+            return Err(Failure::usage("`--start` and `--end` are not supported yet").with_hint(
+                "`--as-of INSTANT` fetches for every entity at one instant, `--spine-sql` makes any other spine",
+            ));
+        }
+        if self.save_as.is_some() && (self.is_preview() || self.explain) {
+            return Err(Failure::usage("`--save-as` needs a dataset, and none is written here"));
+        }
         if !has_scheduler {
             let given = [("--detach", self.detach), ("--priority", self.priority.is_some())];
             let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
@@ -113,20 +159,60 @@ impl RetrieveArgs {
         Ok(())
     }
 
-    /// The request, as it is recorded.
-    pub(crate) fn request(&self, project: &str) -> RetrievalRequest {
+    /// The request, as it is recorded; `now` is what `--as-of now` means.
+    pub(crate) fn request(&self, project: &str, now: DateTime<Utc>) -> RetrievalRequest {
+        let features = match &self.feature_service {
+            Some(service) => FeatureSelection::Service(service.clone()),
+            None => FeatureSelection::References(self.features.clone()),
+        };
+        let spine = SpineRequest { from: self.spine(now), timestamp_column: self.timestamp_column.clone() };
+        let output = (!self.is_preview()).then(|| self.output.clone());
         RetrievalRequest {
-            project: project.to_owned(),
-            features: match &self.feature_service {
-                Some(service) => FeatureSelection::Service(service.clone()),
-                None => FeatureSelection::References(self.features.clone()),
-            },
-            spine: SpineRequest { uri: self.spine.clone(), timestamp_column: self.timestamp_column.clone() },
-            output: (!self.is_preview()).then(|| self.output.clone()),
             full_feature_names: self.full_feature_names,
             filter_by_created_timestamp: self.filter_by_created_timestamp,
+            preserve_order: self.preserve_order,
+            exact_reasons: self.reasons == Reasons::Exact,
+            save_as: self.save_as.clone(),
+            ..RetrievalRequest::new(project, features, spine, output)
         }
     }
+
+    fn spine(&self, now: DateTime<Utc>) -> SpineFrom {
+        match (&self.spine_sql, self.as_of) {
+            (Some(sql), _) => SpineFrom::Sql(sql.clone()),
+            (None, Some(as_of)) => {
+                let instant = match as_of {
+                    AsOf::Now => now,
+                    AsOf::At(instant) => instant,
+                };
+                SpineFrom::AsOf(instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
+            // One of them is required.
+            (None, None) => SpineFrom::Files(self.spine.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// An instant to the microsecond; without a zone it is in UTC, without a time it is midnight.
+fn parse_as_of(text: &str) -> Result<AsOf, String> {
+    if text.eq_ignore_ascii_case("now") {
+        return Ok(AsOf::Now);
+    }
+    let parsed = DateTime::parse_from_rfc3339(text)
+        .map(|instant| instant.with_timezone(&Utc))
+        .or_else(|_| text.parse::<NaiveDateTime>().map(|naive| naive.and_utc()))
+        .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|naive| naive.and_utc()))
+        .or_else(|_| text.parse::<NaiveDate>().map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc()));
+    let Ok(instant) = parsed else {
+        return Err("an instant is `now`, or written as `2026-01-31`, `2026-01-31T12:00:00Z` or `2026-01-31T12:00:00+02:00`".to_owned());
+    };
+    if instant.trunc_subsecs(6) != instant {
+        return Err(
+            "an instant has at most six digits after the second: the spine's column has microseconds"
+                .to_owned(),
+        );
+    }
+    Ok(AsOf::At(instant))
 }
 
 fn parse_request_id(text: &str) -> Result<String, String> {
@@ -158,7 +244,7 @@ mod tests {
             "b retrieve --features v:a v:b --spine s --output o",
             "b retrieve --features v:a --features v:b --spine s --output o",
         ] {
-            let request = parse(line).unwrap().request("p");
+            let request = parse(line).unwrap().request("p", DateTime::UNIX_EPOCH);
             assert_eq!(
                 request.features,
                 FeatureSelection::References(vec!["v:a".into(), "v:b".into()]),
@@ -199,9 +285,39 @@ mod tests {
     }
 
     #[test]
+    fn rows_come_from_one_place() {
+        let spine = |options: &str| {
+            let line = format!("b retrieve --feature-service m --output o {options}");
+            parse(&line).map(|args| args.request("p", DateTime::UNIX_EPOCH).spine.from)
+        };
+        assert_eq!(spine("--spine s.csv").unwrap(), SpineFrom::Files("s.csv".into()));
+        assert_eq!(spine("--spine-sql SELECT").unwrap(), SpineFrom::Sql("SELECT".into()));
+        let table = [
+            ("2026-01-31", "2026-01-31T00:00:00Z"),
+            ("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00Z"),
+            ("2026-01-31T12:00:00", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:00:00.000001Z", "2026-01-31T12:00:00.000001Z"),
+            ("now", "1970-01-01T00:00:00Z"),
+        ];
+        for (given, instant) in table {
+            assert_eq!(
+                spine(&format!("--as-of {given}")).unwrap(),
+                SpineFrom::AsOf(instant.into()),
+                "{given}"
+            );
+        }
+        for wrong in ["", "--spine s --as-of now", "--as-of tomorrow", "--as-of 2026-01-31T12:00:00.0000001Z"]
+        {
+            assert_eq!(spine(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+        let range = parse("b retrieve --feature-service m --output o --start 2026-01-01").unwrap();
+        assert_eq!(range.check(false).unwrap_err().status(), 2);
+    }
+
+    #[test]
     fn a_preview_has_no_output() {
         let args = parse("b retrieve --feature-service m --spine s --output - --memory-limit 1GiB").unwrap();
-        assert!(args.is_preview() && args.request("p").output.is_none());
+        assert!(args.is_preview() && args.request("p", DateTime::UNIX_EPOCH).output.is_none());
         assert_eq!(args.memory_limit, Some(1 << 30));
     }
 }

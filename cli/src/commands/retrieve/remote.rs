@@ -6,8 +6,9 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::ipc::reader::StreamReader;
 use backsight_proto::control::{Job, PreviewRequest, SubmitRequest};
-use backsight_retrieval::Preview;
+use backsight_retrieval::{Preview, RetrievalRequest, SpineFrom, stage_local_spine};
 use backsight_storage::Location;
+use chrono::Utc;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::cluster::{Cluster, upload_spine};
 use crate::commands::jobs::{show_result, wait_for_end};
 use crate::commands::retrieve::args::RetrieveArgs;
 use crate::commands::retrieve::render;
-use crate::commands::retrieve::run::{PREVIEW_ROWS, cancelled};
+use crate::commands::retrieve::run::{PREVIEW_ROWS, cancelled, stage_folder};
 use crate::commands::{Done, Program};
 use crate::config::Workspace;
 use crate::errors::Failure;
@@ -84,14 +85,17 @@ async fn request(
     program: &Program,
 ) -> Result<SubmitRequest, Failure> {
     let working = &program.environment.working;
-    let mut request = args.request(workspace.project());
+    let mut request = args.request(workspace.project(), Utc::now());
     if let Some(output) = &request.output {
         request.output = Some(Location::parse(output, working, None)?.to_string());
     }
     // The executors read what has a name everywhere; a file of this machine has none.
-    let spine = Location::parse(args.spine(), working, None)?;
-    if spine.is_local() {
-        request.spine.uri = upload_spine(cluster, &workspace.stores, &spine).await?;
+    if let SpineFrom::Files(uri) = &request.spine.from {
+        let spine = Location::parse(uri, working, None)?;
+        if spine.is_local() {
+            let uri = hand_over(&request, &spine, workspace, cluster, program).await?;
+            request.spine.from = SpineFrom::Files(uri);
+        }
     }
     let request_json = serde_json::to_string(&request)
         .map_err(|error| Failure::bug(format!("the request cannot be written: {error}")))?;
@@ -103,6 +107,23 @@ async fn request(
         priority: args.priority.unwrap_or_default(),
         submitted_by: cluster.who().to_owned(),
     })
+}
+
+/// Sends a local spine to the scheduler, as Parquet; returns its name there.
+async fn hand_over(
+    request: &RetrievalRequest,
+    spine: &Location,
+    workspace: &Workspace,
+    cluster: &Cluster,
+    program: &Program,
+) -> Result<String, Failure> {
+    let working = &program.environment.working;
+    let read = workspace.registry.read().await?;
+    let catalog = read.document.catalog(workspace.project())?;
+    let folder = stage_folder()?;
+    let place = Location::local(folder.path())?;
+    let staged = stage_local_spine(&workspace.stores, &catalog, request, working, &place).await?;
+    upload_spine(cluster, &workspace.stores, staged.as_ref().unwrap_or(spine)).await
 }
 
 async fn submit(

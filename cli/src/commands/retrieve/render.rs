@@ -92,7 +92,7 @@ pub(crate) fn explanation(explained: &Explanation, program: &Program) {
     terminal.print(&format!(
         "spine    {} ({}), instant `{}`\nengine   {}, {}, {}\njoin     {}\nmemory   {limit}; the join of one shard \
          holds about {}\nshuffle  about {}\nshards   {}\n\n{}{reasons}\n{}\n{}{notes}{}",
-        explained.request.spine.uri,
+        explained.request.spine.from.shown(),
         counted(explained.spine_rows, "row", "rows"),
         explained.instant_column,
         explained.engine,

@@ -8,11 +8,12 @@ use backsight_asof::JoinForm;
 use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
 use backsight_retrieval::{
     Bases, Claimant, Explanation, FormChoice, Output, Prepared, RetrievalEngine, RetrievalError, RunContext,
-    RunOptions, ShardLimits, prepare, preview,
+    RunOptions, ShardLimits, StageSite, prepare, preview,
 };
 use backsight_storage::Location;
 use chrono::Utc;
 use datafusion::physical_plan::displayable;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::commands::retrieve::args::{EngineName, RetrieveArgs};
@@ -63,6 +64,8 @@ struct Ready {
     engine: Arc<dyn RetrievalEngine>,
     options: EngineOptions,
     registry: (Option<String>, bytes::Bytes),
+    /// Where the spine was staged, until the end.
+    _stage: TempDir,
 }
 
 impl Ready {
@@ -78,9 +81,6 @@ impl Ready {
             EngineName::Ballista => FormChoice::ByCost { tasks: options.partitions.get() },
             EngineName::Naive => JoinForm::NaiveLoop.into(),
         };
-        let bases = Bases { working: &program.environment.working, repo: &workspace.repo };
-        let request = args.request(workspace.project());
-        let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
         let stores = workspace.stores.clone();
         let engine: Arc<dyn RetrievalEngine> = match engine {
             EngineName::Embedded | EngineName::Naive => {
@@ -91,14 +91,27 @@ impl Ready {
                 Arc::new(LocalCluster::start(stores, options.clone(), form, 1, slots).await?)
             }
         };
+        let request = args.request(workspace.project(), Utc::now());
+        let stage = stage_folder()?;
+        let folder = Location::local(stage.path())?;
+        let site = StageSite { folder: &folder, tag: "local", engine: engine.as_ref() };
+        let stage_site = Some(site);
+        let bases = Bases { working: &program.environment.working, repo: &workspace.repo, stage: stage_site };
+        let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
         let registry = (read.document.version_id(), read.bytes);
-        Ok(Self { workspace, prepared, engine, options, registry })
+        Ok(Self { workspace, prepared, engine, options, registry, _stage: stage })
     }
 
     /// A failure of a run, with the file and row group behind it when there is one.
     async fn explain(&self, error: RetrievalError) -> Failure {
         self.prepared.explain_failure(&self.workspace.stores, error).await.into()
     }
+}
+
+/// A folder for a spine that is not Parquet, removed when it is dropped.
+pub(super) fn stage_folder() -> Result<TempDir, Failure> {
+    let folder = tempfile::Builder::new().prefix("backsight-spine-").tempdir();
+    folder.map_err(|error| Failure::io("make a folder for the spine", &error))
 }
 
 fn engine_options(

@@ -1,0 +1,162 @@
+//! Writes a spine that is not Parquet as Parquet, once: seen only when it is whole.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use backsight_storage::{FileEntry, Location, StorageError, Stores};
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::StreamExt;
+use object_store::buffered::BufWriter;
+use parquet::arrow::AsyncArrowWriter;
+use parquet::errors::ParquetError;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::columns::{KeyTypes, merge};
+use super::format::SpineFormat;
+use super::read::SpineFile;
+use crate::encoding::writer_properties;
+use crate::error::{FileContradiction, RetrievalError};
+
+/// Batches that wait to be encoded.
+const BATCHES_AHEAD: usize = 4;
+
+/// The place of a staged spine: equal names are equal rows, so one that is there is used again.
+pub(crate) fn place(folder: &Location, tag: &str, what: &str, files: &[FileEntry]) -> Location {
+    let mut hash = Sha256::new();
+    hash.update(format!("backsight staged spine 1\0{what}\n"));
+    for file in files {
+        let version = file.etag.clone().unwrap_or_else(|| file.modified.to_rfc3339());
+        hash.update(format!("{}\0{}\0{version}\n", file.location, file.size));
+    }
+    let hash: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    folder.join(&format!("spine-staged-{tag}-{hash}.parquet"))
+}
+
+/// Writes the rows of `files` to `target`, in the order of files and rows.
+///
+/// # Errors
+/// Files that cannot be read as what their names say, or whose columns cannot be one; storage faults.
+pub(crate) async fn stage_files(
+    stores: &Stores,
+    files: &[FileEntry],
+    format: SpineFormat,
+    keys: &KeyTypes,
+    target: &Location,
+) -> Result<(), RetrievalError> {
+    let (sender, mut receiver) = mpsc::channel::<Result<RecordBatch, RetrievalError>>(BATCHES_AHEAD);
+    let (for_thread, keys) = (stores.clone(), keys.clone());
+    let files = files.to_vec();
+    let handle = tokio::runtime::Handle::current();
+    // It ends when the receiver is gone, at the next batch.
+    let reading = tokio::task::spawn_blocking(move || {
+        let ended = read_all(&for_thread, &files, format, &keys, &handle, |batch| {
+            sender.blocking_send(Ok(batch)).is_ok()
+        });
+        if let Err(error) = ended {
+            // Nobody waits for it where this fails.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    let first = receiver.recv().await;
+    let Some(first) = first else {
+        let ended = reading.await.err().map(|error| error.to_string()).unwrap_or_default();
+        return Err(RetrievalError::Bug { message: format!("a spine's files gave no rows: {ended}") });
+    };
+    let rest = futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|batch| (batch, receiver))
+    });
+    write(stores, first?, rest.boxed(), target).await
+}
+
+/// Hands on every batch, first an empty one that has the columns; stops when nobody takes them.
+fn read_all(
+    stores: &Stores,
+    files: &[FileEntry],
+    format: SpineFormat,
+    keys: &KeyTypes,
+    handle: &tokio::runtime::Handle,
+    mut hand_on: impl FnMut(RecordBatch) -> bool,
+) -> Result<(), RetrievalError> {
+    let open = |entry| SpineFile { stores, entry, format };
+    let own = files.iter().map(|entry| open(entry).columns(handle)).collect::<Result<Vec<_>, _>>()?;
+    let schema = merge(&own, keys, format != SpineFormat::ArrowIpc).map_err(|(file, found)| {
+        let [first, second] = found.types.map(|data_type| data_type.to_string());
+        RetrievalError::FilesDisagree(Box::new(FileContradiction {
+            column: found.column,
+            first,
+            first_file: files[found.file].location.clone(),
+            second,
+            second_file: files[file].location.clone(),
+        }))
+    })?;
+    if !hand_on(RecordBatch::new_empty(SchemaRef::clone(&schema))) {
+        return Ok(());
+    }
+    for (entry, own) in files.iter().zip(&own) {
+        let file = open(entry);
+        for batch in file.rows(handle, own, &schema)? {
+            if !hand_on(batch.map_err(|error| file.failure(&error))?) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the rows of a stream of the query engine to `target`.
+///
+/// # Errors
+/// What happens while the rows are made; storage faults.
+pub(crate) async fn stage_stream(
+    stores: &Stores,
+    rows: SendableRecordBatchStream,
+    target: &Location,
+) -> Result<(), RetrievalError> {
+    let empty = RecordBatch::new_empty(rows.schema());
+    let rows = rows.map(|batch| batch.map_err(RetrievalError::from_engine));
+    write(stores, empty, rows.boxed(), target).await
+}
+
+async fn write(
+    stores: &Stores,
+    first: RecordBatch,
+    mut rest: futures::stream::BoxStream<'_, Result<RecordBatch, RetrievalError>>,
+    target: &Location,
+) -> Result<(), RetrievalError> {
+    let store = stores.open(target)?;
+    let sink = BufWriter::new(store, target.path());
+    let failed = |error: ParquetError| of_writer(error, target);
+    let properties = writer_properties(&first);
+    let mut writer = AsyncArrowWriter::try_new(sink, first.schema(), Some(properties)).map_err(failed)?;
+    let mut result = writer.write(&first).await.map_err(failed);
+    while result.is_ok() {
+        result = match rest.next().await {
+            None => break,
+            Some(Ok(batch)) => writer.write(&batch).await.map_err(failed),
+            Some(Err(error)) => Err(error),
+        };
+    }
+    match result {
+        Ok(()) => writer.close().await.map(|_| ()).map_err(failed),
+        Err(error) => {
+            // The first failure is what matters; an upload that was not begun cannot be aborted.
+            let mut sink = writer.into_inner();
+            let _ = sink.abort().await;
+            Err(error)
+        }
+    }
+}
+
+/// Storage's fault, or columns that Parquet cannot hold.
+fn of_writer(error: ParquetError, target: &Location) -> RetrievalError {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(cause) => StorageError::classify_io(target, &cause).into(),
+            Err(cause) => RetrievalError::Bug { message: format!("a spine cannot be staged: {cause}") },
+        },
+        other => RetrievalError::Usage {
+            message: format!("the spine has a column that Parquet cannot hold: {other}"),
+            hint: Some("leave it out, or write it with another type".to_owned()),
+        },
+    }
+}
