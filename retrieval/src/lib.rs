@@ -31,6 +31,7 @@ mod request;
 mod resolve;
 mod row_id;
 mod run;
+mod saved_dataset;
 mod scan;
 mod shard_run;
 mod shards;
@@ -65,6 +66,7 @@ pub use report::{
 pub use request::{FeatureSelection, RetrievalRequest, SpineFrom, SpineRequest};
 pub use resolve::{ResolveError, ResolvedFeature, ResolvedKey, ResolvedView, check_output_names, resolve};
 pub use run::{DatasetCommit, Finished, RunOptions, commit_dataset, keep_claim, run};
+pub use saved_dataset::{ManifestSaved, check_name_free, saved_dataset};
 pub use scan::ScanStats;
 pub use shard_run::{ShardParts, ShardRun, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::JoinReport;
 use crate::request::RetrievalRequest;
+use crate::saved_dataset::ManifestSaved;
 use crate::staging::Staged;
 
 /// The format of manifests written now.
@@ -36,6 +37,9 @@ pub struct Manifest {
     pub engine: ManifestEngine,
     /// How the join went.
     pub report: JoinReport,
+    /// Under which name the registry remembers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_as: Option<ManifestSaved>,
     /// When the retrieval started, RFC 3339.
     pub started: String,
     /// When the dataset was committed, RFC 3339.

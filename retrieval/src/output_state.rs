@@ -149,6 +149,7 @@ mod tests {
                 form: "slot fold".into(),
             },
             report: JoinReport { rows: 3, views: vec![], notes: vec![] },
+            saved_as: None,
             started: String::new(),
             finished: "then".into(),
             elapsed_seconds: "0".into(),

@@ -18,6 +18,7 @@ use crate::plan::{PlanInput, RetrievalPlan, ViewInput, plan};
 use crate::profile::{SpineProfile, profile};
 use crate::request::RetrievalRequest;
 use crate::resolve::{ResolvedView, resolve};
+use crate::saved_dataset::check_savable;
 use crate::shards::{Cutting, ShardLimits, cut};
 use crate::spine::{self, SpineOrigin, StageSite};
 
@@ -113,7 +114,9 @@ async fn try_prepare(
         plan.notes.push("the spine has 0 rows: so has the dataset".to_owned());
     }
     let (request, views) = (request.clone(), input.views.clone());
-    Ok(Prepared { request, spine, origin, profile, views, plan, input })
+    let prepared = Prepared { request, spine, origin, profile, views, plan, input };
+    check_savable(&prepared)?;
+    Ok(prepared)
 }
 
 async fn open_view(

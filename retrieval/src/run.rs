@@ -21,6 +21,7 @@ use crate::output_state::Claimant;
 use crate::part_writer::{PartRecord, dataset_schema};
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
+use crate::saved_dataset::manifest_saved;
 use crate::shard_run::{ShardParts, ShardRun, write_shard};
 use crate::staging::{PartSink, StagingLog, from_parquet};
 
@@ -273,6 +274,7 @@ fn manifest(
             &columns,
             plan.notes.clone(),
         ),
+        saved_as: manifest_saved(prepared),
         started: dataset.started.to_rfc3339_opts(SecondsFormat::Millis, true),
         finished: finished.to_rfc3339_opts(SecondsFormat::Millis, true),
         elapsed_seconds: format!("{}.{:03}", elapsed / 1000, elapsed % 1000),

@@ -233,7 +233,7 @@ async fn order_is_kept_and_reasons_are_exact_on_every_engine() {
         LocalCluster::start(World::new().stores, engine_options(5), JoinForm::SlotFold.into(), 2, 2);
     let cluster = cluster.await.unwrap();
     let mut counted = ReachReport { no_such_key: 0, only_later: 0, expired: 0 };
-    for seed in 100..100 + STORES {
+    for seed in 100..100 + STORES / 2 {
         let (world, features) = store(seed);
         let names: Vec<&str> = features.iter().map(String::as_str).collect();
         let spine = texts(&table(&world, "spine.parquet"));

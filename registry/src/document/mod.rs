@@ -15,6 +15,7 @@ mod lower;
 mod message;
 mod registry_document;
 mod same;
+mod save_dataset;
 mod signature;
 mod views;
 
@@ -24,6 +25,7 @@ pub use error::DocumentError;
 pub use fingerprint::{NoFingerprint, ProjectFingerprint};
 pub use kind::ObjectKind;
 pub use registry_document::RegistryDocument;
+pub use save_dataset::SavedDataset;
 pub use signature::Signature;
 
 pub use crate::wire::WireError;

@@ -36,6 +36,15 @@ impl Definition for core::Project {
     }
 }
 
+impl Definition for core::SavedDataset {
+    fn strip(&mut self) {
+        if let Some(meta) = &mut self.meta {
+            meta.created_timestamp = None;
+            meta.last_updated_timestamp = None;
+        }
+    }
+}
+
 impl Definition for core::Entity {
     fn strip(&mut self) {
         self.meta = None;

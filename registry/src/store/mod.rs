@@ -3,6 +3,7 @@
 mod error;
 mod history;
 mod registry_store;
+mod save_dataset;
 
 pub use error::StoreError;
 pub use history::{ForeignWrite, HistoryEntry};

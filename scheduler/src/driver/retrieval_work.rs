@@ -1,5 +1,6 @@
 //! The deeds behind a job's actions: plan it, run a shard, commit, clear away. Each answers with an event.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,8 @@ use backsight_registry::store::StoreError;
 use backsight_retrieval::{
     Attempt, Bases, DatasetCommit, Manifest, OpenRequest, Opened, Output, Prepared, RetrievalEngine,
     RetrievalError, RetrievalRequest, RunContext, ShardParts, ShardRun, ShardSpec, SpineFrom, StageSite,
-    StagingLog, WireFailure, commit_dataset, keep_claim, prepare, write_shard,
+    StagingLog, WireFailure, check_name_free, commit_dataset, keep_claim, prepare, saved_dataset,
+    write_shard,
 };
 use backsight_storage::Location;
 use bytes::Bytes;
@@ -84,6 +86,7 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
     let opened = open(shared, job, &request, number).await?;
     let attempt = match opened {
         Opened::Committed(manifest) => {
+            save(shared, job, &manifest).await?;
             let result = manifest_json(&manifest)?;
             return Ok(Planning::Event(Event::AlreadyCommitted { attempt: number, result }));
         }
@@ -102,6 +105,10 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
             return Err(error);
         }
     };
+    if let Err(error) = check_saved_name(job, &prepared, &registry.1) {
+        release(&attempt, job).await;
+        return Err(error);
+    }
     let files_hash = prepared.files_hash();
     let cutting = prepared.cut(&shared.options.shards);
     tracing::info!(job = %job.id, shards = cutting.shards.len(), reason = cutting.reason, "planned");
@@ -126,6 +133,29 @@ async fn try_plan(shared: &Shared, job: &Job, number: u32) -> Result<Planning, R
     let ready = Ready { prepared: Arc::new(prepared), attempt, registry, started, shards: kept };
     let event = Event::Planned { attempt: number, registry_version, shards };
     Ok(Planning::Ready(Box::new(ready), event))
+}
+
+/// A dataset that is to be remembered does not take the name of another one.
+fn check_saved_name(job: &Job, prepared: &Prepared, registry: &Bytes) -> Result<(), RetrievalError> {
+    let (Some(name), Some(output)) = (&prepared.request.save_as, &job.output) else { return Ok(()) };
+    let document = RegistryDocument::parse(registry).map_err(|e| RetrievalError::Bug {
+        message: format!("a registry that was read cannot be read: {e}"),
+    })?;
+    let held = document.saved_dataset_uri(&prepared.request.project, name);
+    let output = Location::parse(output, Path::new("/"), None)?;
+    check_name_free(name, held.as_deref(), &output, job.overwrite)
+}
+
+/// Remembers a committed dataset in the registry, if it was asked for; done again it changes nothing.
+async fn save(shared: &Shared, job: &Job, manifest: &Manifest) -> Result<(), RetrievalError> {
+    let output = output_of(shared, job)?;
+    let Some(saved) = saved_dataset(manifest, output.location()) else { return Ok(()) };
+    let mut next_id = uuid::Uuid::new_v4;
+    let written = shared.options.registry.save_dataset(&manifest.project, &saved, now, &mut next_id).await;
+    written.map(|_| ()).map_err(|error| {
+        let failure = crate::service::wire_failure(crate::registry_service::failure_of(&error));
+        RetrievalError::Remote(Box::new(failure))
+    })
 }
 
 /// Opens the output for a job: as its own when it has worked on it before.
@@ -305,10 +335,13 @@ pub(crate) async fn commit(shared: Shared, ready: Ready, job: Job, number: u32, 
     let log = StagingLog::default();
     let stores = &shared.options.stores;
     match commit_dataset(&dataset, stores, &ready.attempt, parts, &log).await {
-        Ok(manifest) => match manifest_json(&manifest) {
-            Ok(result) => Event::Committed { result },
-            Err(error) => failed(job_failure(&error), true),
-        },
+        Ok(manifest) => {
+            let saved = save(&shared, &job, &manifest).await;
+            match saved.and_then(|()| manifest_json(&manifest)) {
+                Ok(result) => Event::Committed { result },
+                Err(error) => failed(job_failure(&error), true),
+            }
+        }
         Err(error) => {
             tracing::warn!(job = %job.id, %error, "a commit has failed");
             failed(job_failure(&error), ready.attempt.may_be_durable())

@@ -8,7 +8,7 @@ use backsight_asof::JoinForm;
 use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
 use backsight_retrieval::{
     Bases, Claimant, Explanation, FormChoice, Output, Prepared, RetrievalEngine, RetrievalError, RunContext,
-    RunOptions, ShardLimits, StageSite, prepare, preview,
+    RunOptions, ShardLimits, StageSite, check_name_free, prepare, preview, saved_dataset,
 };
 use backsight_storage::Location;
 use chrono::Utc;
@@ -92,6 +92,11 @@ impl Ready {
             }
         };
         let request = args.request(workspace.project(), Utc::now());
+        if let (Some(name), Some(output)) = (&request.save_as, &request.output) {
+            let output = Location::parse(output, &program.environment.working, None)?;
+            let held = read.document.saved_dataset_uri(workspace.project(), name);
+            check_name_free(name, held.as_deref(), &output, args.overwrite)?;
+        }
         let stage = stage_folder()?;
         let folder = Location::local(stage.path())?;
         let site = StageSite { folder: &folder, tag: "local", engine: engine.as_ref() };
@@ -177,6 +182,10 @@ async fn write(args: &RetrieveArgs, ready: &Ready, program: &Program) -> Result<
     let finished = with_progress(&program.terminal, totals, Arc::clone(&context.progress), work).await;
     match finished {
         Ok(finished) => {
+            if let Some(saved) = saved_dataset(&finished.manifest, &location) {
+                let registry = ready.workspace.own_registry()?;
+                registry.save_dataset(ready.workspace.project(), &saved, Utc::now, &mut Uuid::new_v4).await?;
+            }
             render::dataset(&finished.manifest, finished.repeated, &location.to_string(), program);
             Ok(Done::Done)
         }
