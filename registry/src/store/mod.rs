@@ -2,8 +2,12 @@
 
 mod error;
 mod history;
+mod prune;
 mod registry_store;
+mod versions;
 
 pub use error::StoreError;
 pub use history::{ForeignWrite, HistoryEntry};
+pub use prune::{PrunePolicy, Pruned, SAFE_AGE};
 pub use registry_store::{RegistrySnapshot, RegistryStore, StoreOptions, Written};
+pub use versions::{VersionEntry, VersionRead};
