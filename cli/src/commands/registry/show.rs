@@ -1,7 +1,7 @@
-//! `registry show`: every project of the registry, or everything in it as JSON.
+//! `registry show`: every project of the registry or of a kept version, or everything in it as JSON.
 
 use backsight_registry::document::RegistryDocument;
-use clap::Subcommand;
+use clap::Args;
 
 use crate::commands::{Done, Program};
 use crate::config::Workspace;
@@ -9,40 +9,51 @@ use crate::errors::Failure;
 use crate::render::table::{Align, Table};
 use crate::render::units::{bytes, count};
 
-/// The commands about the registry as a whole.
-#[derive(Debug, Subcommand)]
-pub(crate) enum RegistryCommand {
-    /// Show every project; with `--output-format json` every object
-    #[command(
-        after_help = "Examples:\n  backsight registry show\n  backsight registry show --output-format json"
-    )]
-    Show,
+/// Arguments of `registry show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  backsight registry show
+  backsight registry show --version 3
+  backsight registry show --output-format json")]
+pub(crate) struct ShowArgs {
+    /// Show this kept version: its number, its id or the first six characters of it
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
 }
 
 /// Shows the registry.
-pub(crate) async fn run(RegistryCommand::Show: &RegistryCommand, program: &Program) -> Result<Done, Failure> {
+pub(crate) async fn run(args: &ShowArgs, program: &Program) -> Result<Done, Failure> {
     let workspace = Workspace::open(program)?;
-    let read = workspace.registry.read().await?;
     let terminal = &program.terminal;
-    if let Some(foreign) = workspace.registry.foreign_write(&read).await? {
-        terminal.warn(&format!(
-            "version `{}` was written by somebody who does not write through backsight, over version `{}` of ours",
-            foreign.version_id, foreign.newest_known_version_id
-        ));
-    }
+    let (document, location, size) = match &args.version {
+        Some(given) => {
+            let read = workspace.registry.read_version(given).await?;
+            (read.document, read.location, read.entry.bytes)
+        }
+        None => {
+            let read = workspace.registry.read().await?;
+            if let Some(foreign) = workspace.registry.foreign_write(&read).await? {
+                terminal.warn(&format!(
+                    "version `{}` was written by somebody who does not write through backsight, over version `{}` of ours",
+                    foreign.version_id, foreign.newest_known_version_id
+                ));
+            }
+            (read.document, read.location, read.bytes.len() as u64)
+        }
+    };
     if terminal.is_json() {
-        terminal.print_json(&read.document.to_json()?);
+        terminal.print_json(&document.to_json()?);
         return Ok(Done::Done);
     }
     let unknown = || "unknown".to_owned();
-    let version = read.document.version_id().unwrap_or_else(unknown);
-    let updated = read.document.last_updated();
+    let version = document.version_id().unwrap_or_else(unknown);
+    let updated = document.last_updated();
     let updated = updated.map_or_else(unknown, |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string());
     terminal.print(&format!(
-        "registry  {}\nversion   {version}\nwritten   {updated}\nsize      {}\n\n{}",
-        read.location,
-        bytes(read.bytes.len() as u64),
-        projects(&read.document, workspace.project()).text()
+        "registry  {location}\nversion   {version}\nwritten   {updated}\nsize      {}\n\n{}",
+        bytes(size),
+        projects(&document, workspace.project()).text()
     ));
     Ok(Done::Done)
 }
