@@ -307,6 +307,7 @@ fn masked(run: &Run, world: &World, registry: &str) -> [String; 2] {
     let is_id = |word: &str| word.len() == 36 && word.chars().all(|it| it.is_ascii_hexdigit() || it == '-');
     let mask = |text: &str| -> String {
         let text = text.replace(&world.path().join(registry).display().to_string(), "REGISTRY");
+        let text = text.replace(&world.path().display().to_string(), "DIR");
         let words = text.split_inclusive([' ', '\n', '(', ')', '`']).map(|word| {
             let end = word.len() - word.chars().next_back().map_or(0, char::len_utf8);
             let is_time =

@@ -6,7 +6,7 @@ use super::compare::diff;
 use super::json::plan_json;
 use super::plan::{Action, ObjectRef, Plan};
 use super::text::{change_lines, change_markdown, count_lines};
-use crate::document::RegistryDocument;
+use crate::document::{ObjectKind, RegistryDocument};
 use crate::kind::Kind;
 use crate::model::{Catalog, Definitions, Project, ViewKind};
 
@@ -89,10 +89,13 @@ fn others(
     let (was, is) = (before.meanings(&plan.project), after.meanings(&plan.project));
     let mut found = Vec::new();
     for (kind, name) in kinds {
-        let has_name = |((_, named), _): &(&(_, String), _)| named == name;
-        let is_it = |(object, _): &(&(crate::document::ObjectKind, String), _)| object.0.is_called(kind);
-        let was = was.iter().filter(has_name).find(is_it).map(|(_, message)| message);
-        let is = is.iter().filter(has_name).find(is_it).map(|(_, message)| message);
+        let keys: Vec<(ObjectKind, String)> = ObjectKind::ALL
+            .into_iter()
+            .filter(|object| object.is_called(kind))
+            .map(|object| (object, name.clone()))
+            .collect();
+        let was = keys.iter().find_map(|key| was.get(key));
+        let is = keys.iter().find_map(|key| is.get(key));
         let action = match (was, is) {
             (Some(was), Some(is)) if was != is => Action::Update,
             (None, Some(_)) => Action::Create,

@@ -81,7 +81,8 @@ impl VersionHistory {
         let view_of = |entry: &Entry| entry.record.as_ref().map(|record| record.feature_view_name.clone());
         let wanted: Vec<&Entry> = version.entries.iter().filter(of_project).collect();
         let views: BTreeSet<_> = wanted.iter().filter_map(|entry| view_of(entry)).collect();
-        let has = |entry: &Entry| self.entries.iter().any(|own| own.field.whole == entry.field.whole);
+        let own: BTreeSet<&Bytes> = self.entries.iter().map(|entry| &entry.field.whole).collect();
+        let has = |entry: &Entry| own.contains(&entry.field.whole);
         let lost: BTreeSet<_> =
             wanted.iter().filter(|entry| !has(entry)).filter_map(|entry| view_of(entry)).collect();
         let stays = |entry: &Entry| {

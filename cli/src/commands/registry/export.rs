@@ -82,26 +82,28 @@ fn stream(files: &[SourceFile]) -> String {
     texts.join("---\n")
 }
 
-/// What the files do not hold, for people.
+/// What the files do not hold, for people. Names of a registry do not steer a terminal.
 fn report(exported: &Export, program: &Program) {
     let terminal = &program.terminal;
+    let printable = |text: String| text.replace(char::is_control, "\u{fffd}");
     if !exported.not_managed.is_empty() {
         let names: Vec<String> =
             exported.not_managed.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
-        terminal.note(&format!("Not managed by definitions, apply keeps them: {}", names.join(", ")));
+        let names = printable(names.join(", "));
+        terminal.note(&format!("Not managed by definitions, apply keeps them: {names}"));
     }
     for left in &exported.not_expressed {
-        terminal.warn(&format!(
+        terminal.warn(&printable(format!(
             "{} `{}` cannot be said by definitions, and apply would delete it: {}",
             left.object.kind, left.object.name, left.reason
-        ));
+        )));
     }
     for (object, paths) in exported.inexact() {
         let paths = if paths.is_empty() { "the whole object".to_owned() } else { paths.join(", ") };
-        terminal.warn(&format!(
+        terminal.warn(&printable(format!(
             "{} `{}` is said in another way than the registry holds it, and apply would change: {paths}",
             object.kind, object.name
-        ));
+        )));
     }
 }
 
