@@ -13,7 +13,7 @@ use crate::commands::config_show::ConfigCommand;
 use crate::commands::init::InitArgs;
 use crate::commands::jobs::JobsCommand;
 use crate::commands::plan::PlanArgs;
-use crate::commands::registry_show::RegistryCommand;
+use crate::commands::registry::RegistryCommand;
 use crate::commands::retrieve::RetrieveArgs;
 use crate::commands::services::{ClusterCommand, ExecutorArgs, LogFormat, SchedulerArgs};
 
@@ -78,7 +78,7 @@ pub(crate) enum OutputFormat {
     Text,
     /// For programs; a stable contract
     Json,
-    /// For pull requests; only `plan` has it
+    /// For pull requests; only `plan` and `registry diff` have it
     Markdown,
 }
 
@@ -152,8 +152,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  backsight jobs list\n  backsight jobs show 3f2c9a\n  backsight --scheduler http://host:50050 jobs watch 3f2c9a"
     )]
     Jobs(JobsCommand),
-    /// The registry as a whole
-    #[command(subcommand, after_help = "Example:\n  backsight registry show")]
+    /// The registry as a whole, its versions, and its definitions as YAML
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  backsight registry show\n  backsight registry history\n  backsight registry diff 3\n  backsight registry export --output definitions"
+    )]
     Registry(RegistryCommand),
     /// Run the service that decides: registry, jobs, plans
     Scheduler(SchedulerArgs),
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_not_there() {
-        for line in ["backsight schedules list", "backsight registry rollback"] {
+        for line in ["backsight schedules list", "backsight registry forget"] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

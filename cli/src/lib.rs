@@ -10,6 +10,7 @@ mod errors;
 mod interrupt;
 mod progress;
 mod registry_access;
+mod registry_versions;
 mod render;
 mod sample;
 mod terminal;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::cluster::Cluster;
 use crate::errors::Failure;
+use crate::registry_versions::VersionRead;
 
 /// One registry.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) enum Change<'a> {
     Apply(&'a Definitions),
     /// Remove it.
     Teardown,
+    /// Put it back to what a version held of it.
+    Rollback(&'a VersionRead),
 }
 
 /// A change that was made.
@@ -174,6 +177,7 @@ async fn update_direct(
             match change {
                 Change::Apply(definitions) => document.apply(definitions, &mut stamp),
                 Change::Teardown => document.teardown(project, &mut stamp),
+                Change::Rollback(version) => document.rollback(&version.document, project, &mut stamp),
             }
         })
         .await;
@@ -201,6 +205,7 @@ async fn update_remote(
     let change = match change {
         Change::Apply(definitions) => WireChange::Definitions(as_registry(definitions)?),
         Change::Teardown => WireChange::Teardown(true),
+        Change::Rollback(version) => WireChange::Rollback(version.entry.version_id.clone()),
     };
     let request = ChangeRegistryRequest {
         project: project.to_owned(),

@@ -4,6 +4,7 @@ pub mod definitions;
 pub mod diff;
 pub mod document;
 pub mod dtype;
+pub mod export;
 pub mod feature_store;
 pub mod kind;
 pub mod model;

@@ -5,6 +5,7 @@ mod error;
 pub mod jobs;
 mod options;
 mod query;
+pub mod registry_history;
 pub mod registry_service;
 mod serve;
 mod service;

@@ -28,7 +28,7 @@ pub async fn read(store: &RegistryStore) -> Result<RegistryState, Failure> {
     Ok(state(store, snapshot.as_ref(), foreign))
 }
 
-/// Applies definitions or removes a project, if the project is still as the client saw it.
+/// Applies definitions, removes a project or puts it back, if the project is still as the client saw it.
 ///
 /// `now` and `next_id` are asked for each attempt: a write that another one was faster than is made anew.
 ///
@@ -48,14 +48,15 @@ pub async fn change(
     if request.project.is_empty() {
         return Err(refused("the request names no project".to_owned()));
     }
-    let wanted = wanted(&request)?;
+    let wanted = wanted(store, &request).await?;
     let project = request.project.as_str();
     let written = store
         .update(project, &expected, |document| {
             let mut stamp = Stamp { now: now(), next_id: &mut *next_id };
             match &wanted {
-                Some(definitions) => document.apply(definitions, &mut stamp),
-                None => document.teardown(project, &mut stamp),
+                Wanted::Defined(definitions) => document.apply(definitions, &mut stamp),
+                Wanted::Nothing => document.teardown(project, &mut stamp),
+                Wanted::AsIn(version) => document.rollback(version, project, &mut stamp),
             }
         })
         .await;
@@ -76,11 +77,21 @@ pub fn failure_of(error: &StoreError) -> Failure {
     failure_message(WireFailure::of(error, error.code(), error.hint()))
 }
 
-/// The definitions to apply, `None` to remove the project.
-fn wanted(request: &ChangeRegistryRequest) -> Result<Option<Definitions>, Failure> {
+/// What a change makes of a project.
+enum Wanted {
+    Defined(Definitions),
+    Nothing,
+    AsIn(RegistryDocument),
+}
+
+async fn wanted(store: &RegistryStore, request: &ChangeRegistryRequest) -> Result<Wanted, Failure> {
     let bytes = match &request.change {
         Some(Change::Definitions(bytes)) => bytes,
-        Some(Change::Teardown(true)) => return Ok(None),
+        Some(Change::Teardown(true)) => return Ok(Wanted::Nothing),
+        Some(Change::Rollback(version)) => {
+            let version = store.read_version(version).await.map_err(|error| failure_of(&error))?;
+            return Ok(Wanted::AsIn(version.document));
+        }
         Some(Change::Teardown(false)) | None => {
             return Err(refused("the request says no change".to_owned()));
         }
@@ -100,7 +111,7 @@ fn wanted(request: &ChangeRegistryRequest) -> Result<Option<Definitions>, Failur
     if let Some((kind, name)) = catalog.unmanaged.first() {
         return Err(refused(format!("the request defines the {kind} `{name}`, which is not managed here")));
     }
-    Ok(Some(catalog.as_definitions()))
+    Ok(Wanted::Defined(catalog.as_definitions()))
 }
 
 fn state(

@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::local::{LOCK_FILE, TEMPORARY_PREFIX};
+use crate::probe::PROBE_PREFIX;
 use crate::{Location, StorageError, Stores};
 
 /// A file as its store lists it.
@@ -35,6 +36,29 @@ impl Stores {
             .collect();
         // A link inside of an allowed folder may lead out of it.
         entries.iter().try_for_each(|entry| self.check_allowed(&entry.location))?;
+        entries.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(entries)
+    }
+
+    /// What writers left beside `beside` that died in the middle: half-written files, probes of conditional writes.
+    /// One that is young may belong to a writer that is alive.
+    pub async fn leftovers(&self, beside: &Location) -> Result<Vec<FileEntry>, StorageError> {
+        let folder = beside.parent().unwrap_or_else(|| beside.clone());
+        let path = folder.path();
+        let prefix = (!folder.is_root()).then_some(&path);
+        let store = self.open(&folder)?;
+        let listed = store.list_with_delimiter(prefix).await;
+        let objects = match listed.map_err(|error| StorageError::classify(&folder, error)) {
+            Ok(listed) => listed.objects,
+            Err(StorageError::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let is_left = |name: &str| name.starts_with(TEMPORARY_PREFIX) || name.starts_with(PROBE_PREFIX);
+        let mut entries: Vec<FileEntry> = objects
+            .into_iter()
+            .filter(|object| object.location.filename().is_some_and(is_left))
+            .map(|object| entry(&folder, object))
+            .collect();
         entries.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(entries)
     }

@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use crate::{Location, StorageError, Stores};
 
+/// How the names of probes start.
+pub(crate) const PROBE_PREFIX: &str = ".backsight-probe-";
+
 /// What one probing write was answered.
 enum Answer {
     Written(Option<String>),
@@ -22,7 +25,7 @@ impl Stores {
             return Ok(());
         }
         let folder = beside.parent().unwrap_or_else(|| beside.clone());
-        let probe = folder.join(&format!(".backsight-probe-{}", Uuid::new_v4()));
+        let probe = folder.join(&format!("{PROBE_PREFIX}{}", Uuid::new_v4()));
         let finding = self.probe(beside, &probe).await;
         let deleted = self.delete(&probe).await;
         match finding? {

@@ -7,8 +7,10 @@ use std::time::Duration;
 use backsight_proto::control::control_client::ControlClient;
 use backsight_proto::control::{
     ChangeRegistryRequest, ChangeRegistryResponse, DescribeRequest, Explanation, FindSpineRequest,
-    GetJobRequest, Job, ListJobsRequest, ListJobsResponse, MESSAGE_BYTES_MAX, PreviewRequest, PreviewResult,
-    ReadRegistryRequest, RegistryState, ServerInfo, SpineChunk, StoredSpine, SubmitRequest,
+    GetJobRequest, Job, ListJobsRequest, ListJobsResponse, ListRegistryVersionsRequest, MESSAGE_BYTES_MAX,
+    PreviewRequest, PreviewResult, PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest,
+    ReadRegistryVersionRequest, RegistryState, RegistryVersion, RegistryVersions, ServerInfo, SpineChunk,
+    StoredSpine, SubmitRequest,
 };
 use futures::Stream;
 use tokio::time::Instant;
@@ -102,6 +104,34 @@ impl Cluster {
     pub(crate) async fn read_registry(&self) -> Result<RegistryState, Failure> {
         self.again(REGISTRY_DEADLINE, ReadRegistryRequest {}, async |mut client, request| {
             client.read_registry(request).await
+        })
+        .await
+    }
+
+    /// The registry's versions.
+    pub(crate) async fn registry_versions(&self) -> Result<RegistryVersions, Failure> {
+        self.again(REGISTRY_DEADLINE, ListRegistryVersionsRequest {}, async |mut client, request| {
+            client.list_registry_versions(request).await
+        })
+        .await
+    }
+
+    /// One version of the registry.
+    pub(crate) async fn registry_version(&self, given: &str) -> Result<RegistryVersion, Failure> {
+        let request = ReadRegistryVersionRequest { version: given.to_owned() };
+        self.again(REGISTRY_DEADLINE, request, async |mut client, request| {
+            client.read_registry_version(request).await
+        })
+        .await
+    }
+
+    /// Prunes the registry's history. What is gone is gone: safe to ask again.
+    pub(crate) async fn prune_registry_history(
+        &self,
+        request: PruneRegistryHistoryRequest,
+    ) -> Result<PrunedRegistryHistory, Failure> {
+        self.again(REGISTRY_DEADLINE, request, async |mut client, request| {
+            client.prune_registry_history(request).await
         })
         .await
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::commands::plan::{described, look};
-use crate::commands::{Done, Program, conflict};
+use crate::commands::{Done, Program, conflict, consent};
 use crate::config::Workspace;
 use crate::errors::Failure;
 use crate::registry_access::{Change, Written};
@@ -38,7 +38,7 @@ pub(crate) struct TeardownArgs {
 
 /// Makes the registry hold the project as it is defined.
 pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Failure> {
-    require_consent_possible("apply", args.yes, program)?;
+    consent::require_possible("apply", "plan", args.yes, program)?;
     let workspace = Workspace::open(program)?;
     let looked = look(&workspace, program).await?;
     let terminal = &program.terminal;
@@ -51,7 +51,10 @@ pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Fai
     }
     warn_of_deletes(&looked.plan, program);
     if !args.yes {
-        ask(&format!("Apply to project `{}` in `{}`?", workspace.project(), looked.location), program)?;
+        consent::ask(
+            &format!("Apply to project `{}` in `{}`?", workspace.project(), looked.location),
+            program,
+        )?;
     }
     let written = workspace
         .registry
@@ -64,7 +67,7 @@ pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Fai
 
 /// Removes the project from the registry.
 pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Result<Done, Failure> {
-    require_consent_possible("teardown", args.yes, program)?;
+    consent::require_possible("teardown", "plan", args.yes, program)?;
     let workspace = Workspace::open(program)?;
     // A registry that is missing has nothing to remove: most likely the configuration is wrong.
     let before = workspace.registry.read().await?;
@@ -76,7 +79,7 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
     let terminal = &program.terminal;
     show_teardown(&plan, catalog.unmanaged.is_empty(), args.yes, program);
     if !args.yes {
-        ask(&format!("Remove project `{project}` from `{}`?", before.location), program)?;
+        consent::ask(&format!("Remove project `{project}` from `{}`?", before.location), program)?;
     }
     let written = workspace.registry.update(project, &fingerprint, Change::Teardown).await;
     let written = written.map_err(|error| conflict::explain(error, &catalog, &plan, program))?;
@@ -86,23 +89,6 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
     }
     report(&written, "removed", &plan, program);
     Ok(Done::Done)
-}
-
-/// Where nobody can be asked, consent comes with the command; said before anything is read.
-fn require_consent_possible(command: &str, yes: bool, program: &Program) -> Result<(), Failure> {
-    if yes || program.terminal.can_ask {
-        return Ok(());
-    }
-    let failure = Failure::usage(format!("`{command}` asks before it writes, and nobody can be asked here"));
-    Err(failure
-        .with_hint(format!("`backsight plan` shows the changes, `backsight {command} --yes` makes them")))
-}
-
-fn ask(question: &str, program: &Program) -> Result<(), Failure> {
-    if program.terminal.ask(question) {
-        return Ok(());
-    }
-    Err(Failure::cancelled("not confirmed; nothing was changed"))
 }
 
 /// The plan as data; a person who will be asked and has JSON as data sees it beside.

@@ -6,16 +6,18 @@ pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod config_show;
 mod conflict;
+mod consent;
 mod demo;
 pub(crate) mod init;
 pub(crate) mod jobs;
 mod list;
 pub(crate) mod plan;
-pub(crate) mod registry_show;
+pub(crate) mod registry;
 pub(crate) mod retrieve;
 pub(crate) mod services;
 
 use crate::args::{Command, GlobalArgs, OutputFormat};
+use crate::commands::registry::RegistryCommand;
 use crate::environment::Environment;
 use crate::errors::Failure;
 use crate::interrupt::Interrupt;
@@ -55,8 +57,9 @@ impl Done {
 
 /// Runs a command.
 pub(crate) async fn dispatch(command: Command, program: &Program) -> Result<Done, Failure> {
-    if program.terminal.format() == OutputFormat::Markdown && !matches!(command, Command::Plan(_)) {
-        let failure = Failure::usage("`--output-format markdown` is for `plan` only");
+    let has_markdown = matches!(&command, Command::Plan(_) | Command::Registry(RegistryCommand::Diff(_)));
+    if program.terminal.format() == OutputFormat::Markdown && !has_markdown {
+        let failure = Failure::usage("`--output-format markdown` is for `plan` and `registry diff` only");
         return Err(failure.with_hint("allowed here: `text`, `json`"));
     }
     // A retrieval has an output to leave clean; all others may end between any two steps.
@@ -104,7 +107,7 @@ async fn run(command: Command, program: &Program) -> Result<Done, Failure> {
         Command::Scheduler(args) => services::scheduler(args, program).await,
         Command::Executor(args) => services::executor(args, program).await,
         Command::Cluster(command) => services::cluster(command, program).await,
-        Command::Registry(command) => registry_show::run(&command, program).await,
+        Command::Registry(command) => registry::run(&command, program).await,
         Command::Config(command) => config_show::run(&command, program),
         Command::Bench(command) => bench::run(command, program).await,
         Command::Demo(_) => demo::run(program).await,

@@ -11,12 +11,14 @@ use backsight_proto::control::control_server::{Control, ControlServer};
 use backsight_proto::control::spine_chunk::Content;
 use backsight_proto::control::{
     ChangeRegistryRequest, ChangeRegistryResponse, DescribeRequest, Explanation, FAILURE_TRAILER, Failure,
-    FindSpineRequest, GetJobRequest, Job, JobState, ListJobsRequest, ListJobsResponse, MESSAGE_BYTES_MAX,
-    PreviewRequest, PreviewResult, Progress, ReadRegistryRequest, RegistryState, ServerInfo, Shard,
-    ShardState, SpineChunk, StoredSpine, SubmitRequest, SyncExecutorRequest, SyncExecutorResponse,
+    FindSpineRequest, GetJobRequest, Job, JobState, ListJobsRequest, ListJobsResponse,
+    ListRegistryVersionsRequest, MESSAGE_BYTES_MAX, PreviewRequest, PreviewResult, Progress,
+    PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest, ReadRegistryVersionRequest,
+    RegistryState, RegistryVersion, RegistryVersions, ServerInfo, Shard, ShardState, SpineChunk, StoredSpine,
+    SubmitRequest, SyncExecutorRequest, SyncExecutorResponse,
 };
 use backsight_registry::store::RegistryStore;
-use backsight_scheduler::registry_service;
+use backsight_scheduler::{registry_history, registry_service};
 use backsight_storage::{Location, StorageOptions, Stores};
 use prost::Message;
 use tokio::runtime::Runtime;
@@ -218,6 +220,31 @@ impl Control for Service {
         let mut next_id = uuid::Uuid::new_v4;
         let changed = registry_service::change(&self.registry, request, chrono::Utc::now, &mut next_id).await;
         changed.map(Response::new).map_err(|failure| refused(&failure))
+    }
+
+    async fn list_registry_versions(
+        &self,
+        _: Request<ListRegistryVersionsRequest>,
+    ) -> Answer<RegistryVersions> {
+        let versions = registry_history::versions(&self.registry).await;
+        versions.map(Response::new).map_err(|failure| refused(&failure))
+    }
+
+    async fn read_registry_version(
+        &self,
+        request: Request<ReadRegistryVersionRequest>,
+    ) -> Answer<RegistryVersion> {
+        let version = registry_history::version(&self.registry, &request.get_ref().version).await;
+        version.map(Response::new).map_err(|failure| refused(&failure))
+    }
+
+    async fn prune_registry_history(
+        &self,
+        request: Request<PruneRegistryHistoryRequest>,
+    ) -> Answer<PrunedRegistryHistory> {
+        let request = request.into_inner();
+        let pruned = registry_history::prune(&self.registry, &request, chrono::Utc::now()).await;
+        pruned.map(Response::new).map_err(|failure| refused(&failure))
     }
 
     async fn find_spine(&self, request: Request<FindSpineRequest>) -> Answer<StoredSpine> {

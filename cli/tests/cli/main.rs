@@ -14,5 +14,6 @@ mod concurrent;
 mod fake;
 mod flow;
 mod interrupt;
+mod registry;
 mod s3;
 mod support;

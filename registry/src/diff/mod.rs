@@ -7,6 +7,7 @@ mod json;
 mod plan;
 mod state;
 mod text;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -15,3 +16,6 @@ pub use compare::diff;
 pub use json::plan_json;
 pub use plan::{Action, Break, Counts, FieldChange, ObjectChange, ObjectRef, Plan};
 pub use text::{plan_markdown, plan_text};
+pub use versions::{
+    OtherChange, VersionDiff, diff_versions, version_diff_json, version_diff_markdown, version_diff_text,
+};

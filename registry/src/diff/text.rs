@@ -13,10 +13,7 @@ const RESET: &str = "\u{1b}[0m";
 /// The plan as lines of text. Every sign says by itself what a colour says.
 pub fn plan_text(plan: &Plan, colour: bool) -> String {
     let paint = Paint { colour };
-    let mut lines = Vec::new();
-    for change in &plan.changes {
-        write_change(change, paint, &mut lines);
-    }
+    let mut lines = change_lines(plan, colour);
     if plan.has_changes() {
         lines.push(String::new());
     }
@@ -36,30 +33,66 @@ pub fn plan_text(plan: &Plan, colour: bool) -> String {
 pub fn plan_markdown(plan: &Plan) -> String {
     let plain = Paint { colour: false };
     let mut text = format!("### Plan for project `{}`\n\n{}\n", plan.project, summary(plan, plain));
-    let broken: Vec<String> = plan
-        .changes
-        .iter()
-        .flat_map(|change| change.breaks.iter().map(move |found| (change, found)))
-        .map(|(change, found)| {
-            let (cause, user) = (quoted(&change.object), quoted(&found.user));
-            format!("- **breaks** {user} (by the change of {cause}): {}\n", found.reason)
-        })
-        .chain(plan.conflicts.iter().map(|conflict| format!("- **apply would refuse**: {conflict}\n")))
-        .collect();
-    if !broken.is_empty() {
-        text = format!("{text}\n{}", broken.concat());
+    let refused = plan.conflicts.iter().map(|conflict| format!("- **apply would refuse**: {conflict}\n"));
+    let refused: String = refused.collect();
+    let broken = broken_list(plan);
+    if !broken.is_empty() || !refused.is_empty() {
+        text = format!("{text}\n{broken}{refused}");
     }
     if plan.has_changes() {
-        let mut lines = Vec::new();
-        for change in &plan.changes {
-            write_change(change, plain, &mut lines);
-        }
-        let lines: Vec<String> = lines.iter().map(|line| sign_first(line)).collect();
+        let lines: Vec<String> = change_lines(plan, false).iter().map(|line| sign_first(line)).collect();
         // A fence that no value can close.
         let fence = "`".repeat(longest_run_of_ticks(&lines).max(2) + 1);
         text = format!("{text}\n{fence}diff\n{}\n{fence}\n", lines.join("\n"));
     }
     text
+}
+
+/// The changes of a plan as lines.
+pub(super) fn change_lines(plan: &Plan, colour: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for change in &plan.changes {
+        write_change(change, Paint { colour }, &mut lines);
+    }
+    lines
+}
+
+/// What breaks as a list, and the changes with `more` lines in a block that shows signs in colour.
+pub(super) fn change_markdown(plan: &Plan, more: &[String]) -> String {
+    let broken = broken_list(plan);
+    let mut text = if broken.is_empty() { String::new() } else { format!("\n{broken}") };
+    let lines: Vec<String> =
+        change_lines(plan, false).iter().chain(more).map(|line| sign_first(line)).collect();
+    if !lines.is_empty() {
+        // A fence that no value can close.
+        let fence = "`".repeat(longest_run_of_ticks(&lines).max(2) + 1);
+        text = format!("{text}\n{fence}diff\n{}\n{fence}\n", lines.join("\n"));
+    }
+    text
+}
+
+/// `1 created, 2 updated, 0 deleted, 3 unchanged.`, and how many changes break something.
+pub(super) fn count_lines(plan: &Plan) -> String {
+    let counts = plan.counts();
+    let line = format!(
+        "{} created, {} updated, {} deleted, {} unchanged.",
+        counts.created, counts.updated, counts.deleted, counts.unchanged
+    );
+    match counts.breaking {
+        0 => line,
+        1 => format!("{line} 1 change breaks what uses it."),
+        more => format!("{line} {more} changes break what uses them."),
+    }
+}
+
+fn broken_list(plan: &Plan) -> String {
+    let broken =
+        plan.changes.iter().flat_map(|change| change.breaks.iter().map(move |found| (change, found)));
+    let lines = broken.map(|(change, found)| {
+        let (cause, user) = (quoted(&change.object), quoted(&found.user));
+        format!("- **breaks** {user} (by the change of {cause}): {}\n", found.reason)
+    });
+    lines.collect()
 }
 
 /// Readers of `diff` blocks colour a line by its first character.
@@ -206,7 +239,7 @@ fn shown(value: &str) -> String {
 }
 
 /// Control characters of a registry do not reach a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(
             |letter| {

@@ -61,6 +61,12 @@ pub enum ApplyError {
         /// The project.
         project: String,
     },
+    /// An older version of the registry has nothing of the project.
+    #[error("that version of the registry has no project `{project}`")]
+    NotInVersion {
+        /// The project.
+        project: String,
+    },
     /// Our own messages are not what our code thinks.
     #[error("the message `{message}` is not among the compiled ones")]
     NoMessage {
@@ -79,6 +85,7 @@ impl ApplyError {
             | Self::UnknownView { .. }
             | Self::UnknownFeature { .. } => ErrorCode::Invalid,
             Self::Protected { .. } => ErrorCode::Usage,
+            Self::NotInVersion { .. } => ErrorCode::NotFound,
             Self::NoMessage { .. } => ErrorCode::Bug,
         }
     }
@@ -95,6 +102,10 @@ impl ApplyError {
                 Some(format!("choose another name, or remove the {taken_by} with the tool that made it"))
             }
             Self::Protected { .. } => Some("remove the tag and apply, then tear down".to_owned()),
+            Self::NotInVersion { .. } => Some(
+                "`backsight registry show --version N` lists the projects of a version; `backsight teardown` removes one"
+                    .to_owned(),
+            ),
             Self::UnknownView { .. } | Self::UnknownFeature { .. } | Self::NoMessage { .. } => None,
         }
     }

@@ -149,6 +149,19 @@ impl<'a, 'b> Edit<'a, 'b> {
         RegistryDocument { records: self.records }
     }
 
+    /// The changed document, with a fresh version id, when the project is not in the state `before` any more; else the
+    /// old one.
+    pub(crate) fn finish_if_moved(mut self, before: &RegistryDocument) -> RegistryDocument {
+        let mut records = self.records.clone();
+        self.history.clone().write(&mut records);
+        let after = RegistryDocument { records };
+        if after.project_fingerprint(self.project) == before.project_fingerprint(self.project) {
+            return before.clone();
+        }
+        self.is_changed = true;
+        self.finish()
+    }
+
     fn position(&self, kind: ObjectKind, name: &str) -> Option<usize> {
         let is_it = |id: &ObjectId| id.kind == kind && id.project == self.project && id.name == name;
         self.records.iter().position(|record| record.id.as_ref().is_some_and(is_it))

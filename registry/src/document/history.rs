@@ -1,5 +1,7 @@
 //! The version history of views, changed record by record so that the others keep their bytes.
 
+use std::collections::BTreeSet;
+
 use backsight_proto::feast::core::{FeatureViewVersionHistory, FeatureViewVersionRecord};
 use bytes::Bytes;
 use prost::Message;
@@ -68,6 +70,31 @@ impl VersionHistory {
         self.entries
             .retain(|entry| !entry.record.as_ref().is_some_and(|record| is_of(record, project, view)));
         self.is_changed |= self.entries.len() != before;
+    }
+
+    /// Brings back what `version` holds of a project's views. Records that were added to a view since then stay; a
+    /// view whose records are others today (it was removed and made anew) gets its old ones; views that are not in
+    /// `version` are forgotten.
+    pub(crate) fn restore(&mut self, project: &str, version: &Self) {
+        let of_project =
+            |entry: &&Entry| entry.record.as_ref().is_some_and(|record| record.project_id == project);
+        let view_of = |entry: &Entry| entry.record.as_ref().map(|record| record.feature_view_name.clone());
+        let wanted: Vec<&Entry> = version.entries.iter().filter(of_project).collect();
+        let views: BTreeSet<_> = wanted.iter().filter_map(|entry| view_of(entry)).collect();
+        let own: BTreeSet<&Bytes> = self.entries.iter().map(|entry| &entry.field.whole).collect();
+        let has = |entry: &Entry| own.contains(&entry.field.whole);
+        let lost: BTreeSet<_> =
+            wanted.iter().filter(|entry| !has(entry)).filter_map(|entry| view_of(entry)).collect();
+        let stays = |entry: &Entry| {
+            !of_project(&entry)
+                || view_of(entry).is_some_and(|view| views.contains(&view) && !lost.contains(&view))
+        };
+        let before = self.entries.len();
+        self.entries.retain(stays);
+        let again =
+            wanted.into_iter().filter(|entry| view_of(entry).is_some_and(|view| lost.contains(&view)));
+        self.entries.extend(again.cloned());
+        self.is_changed |= before != self.entries.len() || !lost.is_empty();
     }
 
     /// The raw records of one project.

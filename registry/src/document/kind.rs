@@ -118,6 +118,28 @@ impl ObjectKind {
         }
     }
 
+    /// Whether an object of this kind may be of a class of Feast's Python.
+    pub(crate) fn is_called(self, class: &str) -> bool {
+        match self {
+            Self::Project => class == "Project",
+            Self::ProjectMetadata => class == "ProjectMetadata",
+            Self::Entity => class == "Entity",
+            Self::FeatureTable => class == "FeatureTable",
+            Self::FeatureView => matches!(class, "FeatureView" | "BatchFeatureView"),
+            Self::StreamFeatureView => class == "StreamFeatureView",
+            Self::LabelView => class == "LabelView",
+            Self::OnDemandFeatureView => class == "OnDemandFeatureView",
+            Self::FeatureService => class == "FeatureService",
+            Self::SavedDataset => class == "SavedDataset",
+            Self::ValidationReference => class == "ValidationReference",
+            Self::Permission => class == "Permission",
+            // A class for each kind of source, and one for each that people write themselves.
+            Self::DataSource => {
+                !Self::ALL.iter().any(|kind| *kind != Self::DataSource && kind.is_called(class))
+            }
+        }
+    }
+
     /// Reads whose object this is; fails when the bytes are not such an object.
     pub(crate) fn identify(self, payload: &[u8]) -> Result<ObjectId, DecodeError> {
         let (project, name) = match self {

@@ -46,6 +46,26 @@ pub enum StoreError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// No version of the registry is called so.
+    #[error("`{location}` has no version `{given}`{}", kept_numbers(.numbers))]
+    UnknownVersion {
+        /// The registry.
+        location: Location,
+        /// What was asked for.
+        given: String,
+        /// The least and the greatest number that is kept.
+        numbers: Option<(u64, u64)>,
+    },
+    /// Several versions are called so.
+    #[error("`{given}` stands for several versions of `{location}`: {}", candidates.join(", "))]
+    AmbiguousVersion {
+        /// The registry.
+        location: Location,
+        /// What was asked for.
+        given: String,
+        /// The versions that it may be.
+        candidates: Vec<String>,
+    },
     /// The change itself cannot be made.
     #[error(transparent)]
     Change(#[from] ApplyError),
@@ -55,7 +75,8 @@ impl StoreError {
     /// The class of this failure.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Missing { .. } => ErrorCode::NotFound,
+            Self::Missing { .. } | Self::UnknownVersion { .. } => ErrorCode::NotFound,
+            Self::AmbiguousVersion { .. } => ErrorCode::Usage,
             Self::Document { source, .. } => source.code(),
             Self::Storage(source) => source.code(),
             Self::ProjectMoved { .. } => ErrorCode::Conflict,
@@ -76,8 +97,20 @@ impl StoreError {
             Self::ProjectMoved { .. } => {
                 Some("run `backsight plan` again and look at both changes".to_owned())
             }
+            Self::UnknownVersion { .. } => {
+                Some("`backsight registry history` lists the versions that are kept".to_owned())
+            }
+            Self::AmbiguousVersion { .. } => Some("write the whole version id".to_owned()),
             Self::Contended { .. } => Some("try again when fewer are writing".to_owned()),
             Self::Change(source) => source.hint(),
         }
+    }
+}
+
+fn kept_numbers(numbers: &Option<(u64, u64)>) -> String {
+    match numbers {
+        Some((least, greatest)) if least == greatest => format!("; kept is {least}"),
+        Some((least, greatest)) => format!("; kept are {least} to {greatest}"),
+        None => "; none is kept".to_owned(),
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! registry.pb                                  the current version
 //! registry.pb.history/00000001-<version id>.pb  each version that we wrote or replaced, in order
-//! registry.pb.history/00000002-<version id>.pb
+//! registry.pb.history/00000002-<version id>.foreign.pb  one that somebody else had written over ours
+//! registry.pb.history/00000003-<version id>.pb
 //! ```
 //!
 //! A version is kept *before* it becomes current: whatever crashes in between, every version of ours that ever was
@@ -21,6 +22,9 @@ use crate::document::RegistryDocument;
 /// Longer ids of other writers do not become part of a name.
 const VERSION_ID_LENGTH_MAX: usize = 64;
 
+/// What the name of a version has that somebody else wrote. No version id has a point.
+const FOREIGN_MARK: &str = ".foreign";
+
 /// A kept version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
@@ -34,6 +38,8 @@ pub struct HistoryEntry {
     pub bytes: u64,
     /// When it was kept.
     pub kept_at: DateTime<Utc>,
+    /// Whether somebody else had written it over versions of ours.
+    pub is_foreign: bool,
 }
 
 /// The current version was written by something else than Backsight, over versions that Backsight wrote.
@@ -82,12 +88,35 @@ impl History {
         document: &RegistryDocument,
         bytes: &Bytes,
     ) -> Result<Location, StorageError> {
+        self.keep_marked(stores, document, bytes, false).await
+    }
+
+    /// Keeps the current version before it is replaced, and says whether somebody else wrote it.
+    pub(crate) async fn keep_current(
+        &mut self,
+        stores: &Stores,
+        document: &RegistryDocument,
+        bytes: &Bytes,
+    ) -> Result<Option<ForeignWrite>, StorageError> {
+        let foreign_write = self.foreign_write(document, bytes);
+        self.keep_marked(stores, document, bytes, foreign_write.is_some()).await?;
+        Ok(foreign_write)
+    }
+
+    async fn keep_marked(
+        &mut self,
+        stores: &Stores,
+        document: &RegistryDocument,
+        bytes: &Bytes,
+        is_foreign: bool,
+    ) -> Result<Location, StorageError> {
         let version_id = version_id_for_name(document, bytes);
         if let Some(entry) = self.entries.iter().find(|entry| entry.version_id == version_id) {
             return Ok(entry.location.clone());
         }
         let number = self.entries.iter().map(|entry| entry.number).max().unwrap_or(0) + 1;
-        let location = self.folder.join(&format!("{number:08}-{version_id}.pb"));
+        let mark = if is_foreign { FOREIGN_MARK } else { "" };
+        let location = self.folder.join(&format!("{number:08}-{version_id}{mark}.pb"));
         stores.create(&location, bytes.clone()).await?;
         let kept_at = document.last_updated().unwrap_or_default();
         let size = bytes.len() as u64;
@@ -97,6 +126,7 @@ impl History {
             location: location.clone(),
             bytes: size,
             kept_at,
+            is_foreign,
         });
         Ok(location)
     }
@@ -141,9 +171,11 @@ fn entry(folder: &Location, file: FileEntry) -> Option<HistoryEntry> {
         return None;
     }
     let (number, version_id) = file.location.file_name()?.strip_suffix(".pb")?.split_once('-')?;
+    let own_id = version_id.strip_suffix(FOREIGN_MARK);
     Some(HistoryEntry {
         number: number.parse().ok()?,
-        version_id: version_id.to_owned(),
+        version_id: own_id.unwrap_or(version_id).to_owned(),
+        is_foreign: own_id.is_some(),
         bytes: file.size,
         kept_at: file.modified,
         location: file.location,

@@ -61,8 +61,8 @@ pub struct Written {
 /// One registry in its store.
 #[derive(Debug, Clone)]
 pub struct RegistryStore {
-    stores: Stores,
-    location: Location,
+    pub(super) stores: Stores,
+    pub(super) location: Location,
     options: StoreOptions,
 }
 
@@ -141,9 +141,8 @@ impl RegistryStore {
             self.stores.require_conditional_writes(&self.location).await?;
             let mut history = History::list(&self.stores, &self.location).await?;
             if let Some(current) = &current {
-                foreign_write =
-                    foreign_write.or_else(|| history.foreign_write(&current.document, &current.bytes));
-                history.keep(&self.stores, &current.document, &current.bytes).await?;
+                let found = history.keep_current(&self.stores, &current.document, &current.bytes).await?;
+                foreign_write = foreign_write.or(found);
             }
             let kept_at = history.keep(&self.stores, &document, &bytes).await?;
             let swapped = match &current {

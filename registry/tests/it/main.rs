@@ -2,5 +2,6 @@
 
 mod agreement;
 mod apply;
+mod rollback;
 mod store;
 mod support;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use backsight_proto::ErrorCode;
 use backsight_registry::document::{ApplyError, RegistryDocument, Stamp};
-use backsight_registry::store::{RegistryStore, StoreError, StoreOptions, Written};
+use backsight_registry::store::{PrunePolicy, RegistryStore, StoreError, StoreOptions, Written};
 use backsight_s3_server::{Fault, Rule, S3Server};
 use backsight_storage::{Location, StorageOptions, Stores};
 use bytes::Bytes;
@@ -398,4 +398,86 @@ async fn a_writer_that_is_never_first_gives_up_without_a_trace() {
 
 fn overwrite(folder: &Path, document: &RegistryDocument) {
     std::fs::write(folder.join("registry.pb"), document.to_bytes()).unwrap();
+}
+
+async fn versions_are_listed_read_and_pruned(place: Place) {
+    let store = place.store();
+    assert_eq!(store.versions().await.unwrap_err().code(), ErrorCode::NotFound);
+    update(&store, "a", "one").await.unwrap();
+    update(&store, "a", "two").await.unwrap();
+    let foreign = feast();
+    place.stores().put(&place.location(), Bytes::from(foreign.to_bytes())).await.unwrap();
+
+    let listed = |versions: Vec<backsight_registry::store::VersionEntry>| -> Vec<String> {
+        let mark = |is_so: bool, mark: &'static str| if is_so { mark } else { "" };
+        let line = |it: backsight_registry::store::VersionEntry| {
+            format!("{:?}{}{}", it.number, mark(it.is_current, " current"), mark(it.is_foreign, " foreign"))
+        };
+        versions.into_iter().map(line).collect()
+    };
+    let before = listed(store.versions().await.unwrap());
+    assert_eq!(before, ["None current foreign", "Some(2)", "Some(1)"]);
+    update(&store, "b", "next").await.unwrap();
+    let after = listed(store.versions().await.unwrap());
+    assert_eq!(after, ["Some(4) current", "Some(3) foreign", "Some(2)", "Some(1)"]);
+    let third = store.read_version("3").await.unwrap();
+    assert_eq!((&third.document, third.bytes), (&foreign, Bytes::from(foreign.to_bytes())));
+    assert_eq!(Some(third.entry.version_id.clone()), foreign.version_id());
+    assert_eq!(store.read_version("current").await.unwrap().entry.number, Some(4));
+    assert_eq!(store.read_version("9").await.unwrap_err().code(), ErrorCode::NotFound);
+
+    let policy = PrunePolicy { keep: Some(1), older_than: None };
+    let soon = chrono::Utc::now();
+    assert!(store.prunable(&policy, soon).await.unwrap().versions.is_empty(), "all are young");
+    let later = soon + chrono::TimeDelta::hours(2);
+    let found = store.prunable(&policy, later).await.unwrap();
+    assert_eq!((found.versions.len(), found.kept), (3, 1));
+    let agreed = found.versions[0].location.file_name().unwrap().to_owned();
+    let pruned = store.prune(&policy, later, |name| name == agreed).await.unwrap();
+    assert_eq!((pruned.versions.len(), pruned.kept), (1, 3), "only what was agreed to");
+    assert_eq!(listed(store.versions().await.unwrap()), ["Some(4) current", "Some(3) foreign", "Some(2)"]);
+    store.prune(&policy, later, |_| true).await.unwrap();
+    assert_eq!(listed(store.versions().await.unwrap()), ["Some(4) current"]);
+
+    // A registry that was deleted by accident is not out of reach.
+    place.stores().delete(&place.location()).await.unwrap();
+    assert_eq!(listed(store.versions().await.unwrap()), ["Some(4)"]);
+    assert!(store.read_version("4").await.unwrap().document.has_project("b"));
+}
+
+#[tokio::test]
+async fn versions_are_listed_read_and_pruned_on_a_file_system() {
+    versions_are_listed_read_and_pruned(Place::local()).await;
+}
+
+#[tokio::test]
+async fn versions_are_listed_read_and_pruned_on_s3() {
+    versions_are_listed_read_and_pruned(Place::s3()).await;
+}
+
+#[tokio::test]
+async fn what_dead_writers_left_is_found_beside_the_registry_and_in_its_history() {
+    let place = Place::local();
+    let store = place.store();
+    update(&store, "a", "one").await.unwrap();
+    let root = place.folder.path();
+    let deep = root.join("data");
+    std::fs::create_dir_all(&deep).unwrap();
+    for path in [
+        "x.parquet",
+        ".backsight-tmp-1",
+        "registry.pb.history/.backsight-tmp-2",
+        "data/.backsight-tmp-3",
+        ".backsight-lock",
+    ] {
+        std::fs::write(root.join(path), "x").unwrap();
+    }
+    let policy = PrunePolicy { keep: Some(100), older_than: None };
+    assert!(store.prunable(&policy, chrono::Utc::now()).await.unwrap().leftovers.is_empty(), "all are young");
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(2);
+    let removed = store.prune(&policy, later, |_| true).await.unwrap();
+    let names: Vec<_> = removed.leftovers.iter().filter_map(|file| file.location.file_name()).collect();
+    assert_eq!(names, [".backsight-tmp-1", ".backsight-tmp-2"]);
+    assert!(!root.join(".backsight-tmp-1").exists() && root.join("data/.backsight-tmp-3").exists());
+    assert!(root.join(".backsight-lock").exists(), "a lock that is removed locks nobody out");
 }

@@ -7,9 +7,11 @@ use backsight_proto::ErrorCode;
 use backsight_proto::control::control_server::Control;
 use backsight_proto::control::{
     ChangeRegistryRequest, ChangeRegistryResponse, DescribeRequest, ExecutorInfo, Explanation,
-    FindSpineRequest, GetJobRequest, Job as JobMessage, ListJobsRequest, ListJobsResponse, PreviewRequest,
-    PreviewResult, ReadRegistryRequest, RegistryState, ServerInfo, SpineChunk, StoredSpine, SubmitRequest,
-    SyncExecutorRequest, SyncExecutorResponse,
+    FindSpineRequest, GetJobRequest, Job as JobMessage, ListJobsRequest, ListJobsResponse,
+    ListRegistryVersionsRequest, PreviewRequest, PreviewResult, PruneRegistryHistoryRequest,
+    PrunedRegistryHistory, ReadRegistryRequest, ReadRegistryVersionRequest, RegistryState, RegistryVersion,
+    RegistryVersions, ServerInfo, SpineChunk, StoredSpine, SubmitRequest, SyncExecutorRequest,
+    SyncExecutorResponse,
 };
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,7 +20,7 @@ use super::failures::{of_store, status};
 use super::spines::Spool;
 use super::{previews, submissions};
 use crate::driver::{Shared, now};
-use crate::registry_service;
+use crate::{registry_history, registry_service};
 
 /// How often a watched job is looked at.
 const WATCH_EVERY: Duration = Duration::from_millis(300);
@@ -76,6 +78,39 @@ impl Control for ControlService {
         let changed = registry_service::change(store, request, now, &mut uuid::Uuid::new_v4).await;
         tracing::info!(project, who, is_well = changed.is_ok(), "the registry was asked to change");
         changed.map(Response::new).map_err(status)
+    }
+
+    async fn list_registry_versions(
+        &self,
+        _: Request<ListRegistryVersionsRequest>,
+    ) -> Answer<RegistryVersions> {
+        let versions = registry_history::versions(&self.shared.options.registry).await;
+        versions.map(Response::new).map_err(status)
+    }
+
+    async fn read_registry_version(
+        &self,
+        request: Request<ReadRegistryVersionRequest>,
+    ) -> Answer<RegistryVersion> {
+        let given = &request.get_ref().version;
+        let version = registry_history::version(&self.shared.options.registry, given).await;
+        version.map(Response::new).map_err(status)
+    }
+
+    async fn prune_registry_history(
+        &self,
+        request: Request<PruneRegistryHistoryRequest>,
+    ) -> Answer<PrunedRegistryHistory> {
+        let request = request.into_inner();
+        let pruned = registry_history::prune(&self.shared.options.registry, &request, now()).await;
+        let (who, is_dry_run) = (&request.requested_by, request.dry_run);
+        tracing::info!(
+            who,
+            is_dry_run,
+            is_well = pruned.is_ok(),
+            "the registry's history was asked to be pruned"
+        );
+        pruned.map(Response::new).map_err(status)
     }
 
     async fn find_spine(&self, request: Request<FindSpineRequest>) -> Answer<StoredSpine> {
