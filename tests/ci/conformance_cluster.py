@@ -2,7 +2,8 @@
 """Does a cluster of processes give every conformance case exactly, and the embedded engine's join report?
 
 One scheduler and two executors of two cores each (`backsight cluster up`), seven partitions a plan, so that tasks hold
-several partitions and shards hold single row groups. The cases' registries become projects of one registry that the
+several partitions and shards hold single row groups. Some spines go as an Arrow file or as a SELECT, in order and with
+exact reasons. The cases' registries become projects of one registry that the
 scheduler owns; the client folder has only a `feature_store.yaml`. Needs a Python with Feast and pyarrow; `.ci/run` has
 one.
 """
@@ -14,6 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
 from feast.protos.feast.core.Registry_pb2 import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +55,28 @@ def merged(names: dict[str, Path]) -> bytes:
     return whole.SerializeToString()
 
 
-def retrieve(case: Path, folder: Path, output: Path, more: list[str]) -> dict:
+def spine_of(case: Path, kind: str, work: Path) -> list[str]:
+    """The options that name the case's spine, as it is, as an Arrow file, or as a SELECT."""
+    parquet = case / "spine.parquet"
+    in_order = ["--preserve-order", "--reasons", "exact"]
+    if kind == "arrow":
+        path = work / f"{case.name}.feather"
+        pyarrow.feather.write_feather(pq.read_table(parquet), str(path))
+        return ["--spine", str(path), *in_order]
+    if kind == "select":
+        return ["--spine-sql", f"SELECT * FROM '{parquet}'", "--reasons", "exact"]
+    return ["--spine", str(parquet)]
+
+
+def check_order(case: Path, output: Path) -> None:
+    spine = pq.read_table(case / "spine.parquet")
+    parts = [pq.read_table(part) for part in sorted(output.glob("part-*.parquet"))]
+    rows = pa.concat_tables(parts).select(spine.column_names)
+    if not rows.cast(spine.schema).equals(spine):
+        raise AssertionError("the rows are not in the spine's order")
+
+
+def retrieve(case: Path, folder: Path, output: Path, spine: list[str], more: list[str]) -> dict:
     request = json.loads((case / "request.json").read_text())
     what = (
         ["--feature-service", request["feature_service"]]
@@ -60,7 +85,7 @@ def retrieve(case: Path, folder: Path, output: Path, more: list[str]) -> dict:
     )
     flags = [f"--{name.replace('_', '-')}" for name in ("full_feature_names", "filter_by_created_timestamp") if request[name]]
     command = [BACKSIGHT, "-c", str(folder), *more, "--output-format", "json", "retrieve", *what, *flags]
-    command += ["--spine", str(case / "spine.parquet"), "--output", str(output)]
+    command += [*spine, "--output", str(output)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if run.returncode != 0:
         raise AssertionError(f"exit {run.returncode}: {run.stdout}{run.stderr}")
@@ -96,15 +121,17 @@ def main() -> int:
                 try:
                     url = cluster.stdout.readline().split()[-1]
                     for number, (name, case) in enumerate(names.items()):
-                        if mode == "shards" and number % 2:
-                            continue
+                        kind = ["parquet", "arrow", "parquet", "select"][number % 4] if mode == "shards" else "parquet"
                         runs += 1
                         client = work / "clients" / name
                         try:
                             ours = work / mode / name
-                            by_cluster = retrieve(case, client, ours, ["--scheduler", url])
+                            spine = spine_of(case, kind, work)
+                            by_cluster = retrieve(case, client, ours, spine, ["--scheduler", url])
                             check(case, ours)
-                            embedded = retrieve(case, client, work / f"{mode}-embedded" / name, [])
+                            if kind == "arrow":
+                                check_order(case, ours)
+                            embedded = retrieve(case, client, work / f"{mode}-embedded" / name, spine, [])
                             if by_cluster["report"] != embedded["report"]:
                                 raise AssertionError("the join reports differ")
                             if by_cluster["engine"]["engine"] != "ballista":

@@ -166,7 +166,7 @@ async fn what_is_wrong_with_a_file_is_said_with_its_place() {
     world.catalog.feature_views[0].join_keys[0].value_type = ValueType(4);
     std::fs::write(world.path("s.csv"), "id,event_timestamp\n1,2026-01-01\nx,2026-01-01\n").unwrap();
     let error = retrieve(&world, &request(&world, files("s.csv"))).await.unwrap_err();
-    assert!(error.to_string().contains("'x' as type 'Int64' for column 0 at line 2"), "{error}");
+    assert!(error.to_string().contains("'x' as type 'Int64' for column 0 of data row 2"), "{error}");
     assert_eq!(error.code().exit_status(), 3);
     assert_eq!(world.listing("out").await, Vec::<String>::new());
 }

@@ -132,6 +132,10 @@ impl SpineFile<'_> {
             return backsight_storage::StorageError::classify_io(&self.entry.location, cause).into();
         }
         let detail = match error {
+            // The reader counts from the line after the header here, and calls it a line.
+            ArrowError::ParseError(detail) if matches!(self.format, SpineFormat::Delimited(_)) => {
+                detail.replace(" at line ", " of data row ")
+            }
             ArrowError::CsvError(detail)
             | ArrowError::JsonError(detail)
             | ArrowError::ParseError(detail)
