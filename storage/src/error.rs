@@ -191,7 +191,7 @@ impl StorageError {
             }
             Self::NotFound { .. } => return None,
             Self::NothingFound { .. } => {
-                "names that start with `_` or `.` are skipped, and a folder is searched for `*.parquet`".to_owned()
+                "names that start with `_` or `.` are skipped, and a folder is searched at any depth".to_owned()
             }
             Self::NoCredentials { looked_in, .. } => format!(
                 "looked in {looked_in}; set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_SKIP_SIGNATURE=true` \

@@ -98,7 +98,7 @@ hint: ask for `--full-feature-names`, or rename: a service can give a view anoth
             "nowhere.parquet",
             4,
             r#"error: nothing to read at `DIR/nowhere.parquet`: there is no such file or folder
-hint: names that start with `_` or `.` are skipped, and a folder is searched for `*.parquet`
+hint: names that start with `_` or `.` are skipped, and a folder is searched at any depth
 "#,
         ),
     ] {
