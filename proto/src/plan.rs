@@ -122,4 +122,7 @@ pub struct LateFile {
     /// Rows of each of them.
     #[prost(uint64, repeated, tag = "5")]
     pub rows: Vec<u64>,
+    /// Columns whose one value the file's folders say, as an Arrow IPC stream of one row; empty where there are none.
+    #[prost(bytes = "vec", tag = "6")]
+    pub constants: Vec<u8>,
 }

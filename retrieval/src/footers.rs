@@ -5,7 +5,7 @@ use backsight_registry::model::Ttl;
 use crate::bounds::row_group_bounds;
 use crate::error::RetrievalError;
 use crate::instant_column::find_spine_instant;
-use crate::key_range::{KeyRange, row_group_keys};
+use crate::key_range::{KeyRange, constant_key, row_group_keys};
 use crate::parquet_table::ParquetTable;
 use crate::plan::{ViewInput, source_column};
 use crate::shards::{Reach, ShardSpec, SourceGroup, SourceGroups, SpineGroup};
@@ -74,7 +74,11 @@ fn groups_of(table: &ParquetTable, time: &str, keys: &[Option<&str>]) -> Vec<Spi
         let times = row_group_bounds(file, time);
         let of_column = |column: &Option<&str>| -> Vec<Option<KeyRange>> {
             let unknown = || vec![None; file.metadata.num_row_groups()];
-            column.map_or_else(unknown, |column| row_group_keys(file, column))
+            let Some(column) = column else { return unknown() };
+            match table.constant(file, column) {
+                Some(value) => vec![constant_key(value); file.metadata.num_row_groups()],
+                None => row_group_keys(file, column),
+            }
         };
         let key_ranges: Vec<Vec<Option<KeyRange>>> = keys.iter().map(of_column).collect();
         for (group, metadata) in file.metadata.row_groups().iter().enumerate() {

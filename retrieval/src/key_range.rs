@@ -59,6 +59,12 @@ pub(crate) fn row_group_keys(file: &ParquetFile, column: &str) -> Vec<Option<Key
         .collect()
 }
 
+/// The range of a column that has one value, `None` where it is null or cannot be compared.
+pub(crate) fn constant_key(value: &ArrayRef) -> Option<KeyRange> {
+    let value = values(value)?.into_iter().next()??;
+    Some(KeyRange { least: value.clone(), greatest: value })
+}
+
 fn values(array: &ArrayRef) -> Option<Vec<Option<KeyValue>>> {
     let number = |value: i128| KeyValue::Number(value);
     match array.data_type() {

@@ -13,7 +13,7 @@ use arrow::ipc::writer::StreamWriter;
 use backsight_asof::LateColumns;
 use backsight_proto::plan::{LateFile, LateSource};
 use backsight_storage::Location;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::TryStreamExt;
@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::RetrievalError;
 use crate::object_reader::ObjectReader;
-use crate::parquet_table::ParquetTable;
+use crate::parquet_table::{ParquetFile, ParquetTable};
 
 /// Rows of one decoded batch.
 const BATCH_ROWS: usize = 32_768;
@@ -52,6 +52,8 @@ struct LateParquet {
     location: Location,
     size: u64,
     metadata: OnceCell<Arc<ParquetMetaData>>,
+    /// One row of the columns whose value its folders say.
+    constants: Option<RecordBatch>,
 }
 
 impl ParquetColumns {
@@ -66,17 +68,24 @@ impl ParquetColumns {
             .map(|name| table.schema.field_with_name(name).cloned())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
+        let constants = |file: &ParquetFile| {
+            let schema = Arc::new(Schema::new(table.hive_fields().to_vec()));
+            let row = (table.hive > 0).then(|| RecordBatch::try_new(schema, file.constants.clone()));
+            row.transpose().map_err(|e| RetrievalError::Bug { message: e.to_string() })
+        };
         let files = table.files.iter().map(|file| {
             let location = file.entry.location.clone();
             let metadata = OnceCell::new_with(Some(Arc::clone(&file.metadata)));
-            Arc::new(LateParquet { location, size: file.entry.size, metadata })
+            let constants = constants(file)?;
+            Ok(Arc::new(LateParquet { location, size: file.entry.size, metadata, constants }))
         });
+        let files = files.collect::<Result<Vec<_>, RetrievalError>>()?;
         let (groups, units) = groups.into_iter().map(|(file, group, rows)| ((file, group), rows)).unzip();
         Ok(Self {
             role: table.role.clone(),
             store_url: table.location.store_url().to_string(),
             schema: Arc::new(Schema::new(fields)),
-            files: files.collect(),
+            files,
             groups,
             units,
         })
@@ -91,7 +100,13 @@ impl ParquetColumns {
             if last.replace(file) != Some(file) {
                 let file = &self.files[file];
                 let path = file.location.path().to_string();
-                files.push(LateFile { path, size: file.size, ..LateFile::default() });
+                let mut constants = Vec::new();
+                if let Some(row) = &file.constants {
+                    let mut writer = StreamWriter::try_new(&mut constants, &row.schema())?;
+                    writer.write(row)?;
+                    writer.finish()?;
+                }
+                files.push(LateFile { path, size: file.size, constants, ..LateFile::default() });
             }
             let Some(file) = files.last_mut() else { continue };
             file.groups.push(group as u64);
@@ -118,7 +133,13 @@ impl ParquetColumns {
             }
             let path = object_store::path::Path::parse(&file.path).map_err(|e| damaged(&e))?;
             let location = Location::from_store(&url, &path).map_err(|e| damaged(&e))?;
-            files.push(Arc::new(LateParquet { location, size: file.size, metadata: OnceCell::new() }));
+            let constants = if file.constants.is_empty() {
+                None
+            } else {
+                StreamReader::try_new(file.constants.as_slice(), None)?.next().transpose()?
+            };
+            let metadata = OnceCell::new();
+            files.push(Arc::new(LateParquet { location, size: file.size, metadata, constants }));
             for ((&group, &start), &rows) in file.groups.iter().zip(&file.starts).zip(&file.rows) {
                 groups.push((number, usize::try_from(group).map_err(|e| damaged(&e))?));
                 units.push(start..start + rows);
@@ -214,8 +235,12 @@ impl GroupReading {
             .iter()
             .map(|field| {
                 let Some(column) = read.remove(field.name()) else {
-                    // The file lacks the column.
-                    return Ok(new_null_array(field.data_type(), rows));
+                    let constants = self.file.constants.as_ref();
+                    return match constants.and_then(|row| row.column_by_name(field.name())) {
+                        Some(value) => ScalarValue::try_from_array(value, 0)?.to_array_of_size(rows),
+                        // The file lacks the column.
+                        None => Ok(new_null_array(field.data_type(), rows)),
+                    };
                 };
                 if column.data_type() == field.data_type() {
                     return Ok(column);

@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod explain;
 mod footers;
+mod hive;
 mod instant_column;
 mod key_range;
 mod key_types;

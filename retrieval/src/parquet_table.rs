@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use backsight_registry::model::FeatureView;
 use backsight_storage::{FileEntry, Location, Stores};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::error::{FileContradiction, RetrievalError};
+use crate::hive::{DeclaredColumns, declared_columns, hive_columns};
 use crate::object_reader::ObjectReader;
 use crate::widen::widen;
 
@@ -25,6 +28,8 @@ pub struct ParquetFile {
     pub metadata: Arc<ParquetMetaData>,
     /// Its own columns.
     pub schema: SchemaRef,
+    /// The value of each of the table's hive columns, as arrays of one value.
+    pub(crate) constants: Vec<ArrayRef>,
 }
 
 impl ParquetFile {
@@ -45,8 +50,10 @@ pub struct ParquetTable {
     pub shown: String,
     /// In path order.
     pub files: Vec<ParquetFile>,
-    /// Every column of any file, in order of first sight, in a type that holds all files' values.
+    /// Every column of any file, in order of first sight, in a type that holds all files' values; then the hive columns.
     pub schema: SchemaRef,
+    /// How many of the last columns are folders' names instead of columns of files.
+    pub(crate) hive: usize,
     /// Columns that some files lack (they are null there), with the number of those files.
     pub absent: BTreeMap<String, usize>,
 }
@@ -59,6 +66,49 @@ impl ParquetTable {
     pub async fn open(stores: &Stores, location: &Location, role: &str) -> Result<Self, RetrievalError> {
         let entries = stores.expand(location).await?;
         Self::of_files(stores, location, entries, role).await
+    }
+
+    /// Opens the source of a feature view: folders such as `day=2026-01-31` are columns, too.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and folders whose values are not what the view declares.
+    pub async fn open_source(
+        stores: &Stores,
+        location: &Location,
+        view: &FeatureView,
+        role: &str,
+    ) -> Result<Self, RetrievalError> {
+        Self::open(stores, location, role).await?.with_hive_columns(&declared_columns(view))
+    }
+
+    fn with_hive_columns(mut self, declared: &DeclaredColumns) -> Result<Self, RetrievalError> {
+        let files: Vec<Location> = self.files.iter().map(|file| file.entry.location.clone()).collect();
+        let own: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let found = hive_columns(&self.location, &files, &own, declared)?;
+        for (file, values) in self.files.iter_mut().zip(found.values) {
+            file.constants = values;
+        }
+        self.hive = found.fields.len();
+        let fields = self.schema.fields().iter().cloned().chain(found.fields.into_iter().map(Arc::new));
+        self.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(self)
+    }
+
+    /// The columns that come from inside of files.
+    pub(crate) fn file_schema(&self) -> SchemaRef {
+        let own = self.schema.fields().len() - self.hive;
+        Arc::new(Schema::new(self.schema.fields()[..own].to_vec()))
+    }
+
+    /// The columns that come from folders.
+    pub(crate) fn hive_fields(&self) -> &[FieldRef] {
+        &self.schema.fields()[self.schema.fields().len() - self.hive..]
+    }
+
+    /// The one value that a column has in a file, if its folders say it.
+    pub(crate) fn constant<'a>(&self, file: &'a ParquetFile, column: &str) -> Option<&'a ArrayRef> {
+        let place = self.hive_fields().iter().position(|field| field.name() == column)?;
+        file.constants.get(place)
     }
 
     /// Reads the footers of files that were listed.
@@ -75,7 +125,7 @@ impl ParquetTable {
                 .await?;
         let (schema, absent) = merge_schemas(&files)?;
         let shown = location.to_string();
-        Ok(Self { role: role.to_owned(), location: location.clone(), shown, files, schema, absent })
+        Ok(Self { role: role.to_owned(), location: location.clone(), shown, files, schema, hive: 0, absent })
     }
 
     /// Number of rows of all files.
@@ -112,6 +162,7 @@ async fn read_footer(stores: &Stores, entry: FileEntry, role: &str) -> Result<Pa
         Ok(metadata) => Ok(ParquetFile {
             schema: Arc::clone(metadata.schema()),
             metadata: Arc::clone(metadata.metadata()),
+            constants: Vec::new(),
             entry,
         }),
         Err(error) => Err(footer_error(stores, entry, role, error).await),

@@ -127,7 +127,7 @@ async fn open_view(
     let source = &resolved.view.source;
     let location = source_location(source, repo)?;
     let role = format!("source `{}` of feature view `{}`", source.name, resolved.view.name);
-    let table = Arc::new(ParquetTable::open(stores, &location, &role).await?);
+    let table = Arc::new(ParquetTable::open_source(stores, &location, &resolved.view, &role).await?);
     Ok(ViewInput { resolved, table })
 }
 

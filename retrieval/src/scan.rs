@@ -128,7 +128,7 @@ impl TableScan {
     }
 
     /// The units dealt to `partitions` by size, neighbouring row groups of a file kept together.
-    fn file_groups(&self, partitions: usize) -> Vec<FileGroup> {
+    fn file_groups(&self, partitions: usize) -> Result<Vec<FileGroup>> {
         let total: u64 = self.units.iter().map(|unit| unit.bytes.max(1)).sum();
         let mut groups: Vec<Vec<Unit>> = vec![Vec::new()];
         let (mut filled, mut dealt) = (0_u64, 0_u64);
@@ -156,11 +156,14 @@ impl TableScan {
         }
         groups
             .into_iter()
-            .map(|units| units.iter().map(|unit| self.partitioned_file(unit)).collect())
+            .map(|units| {
+                let files = units.iter().map(|unit| self.partitioned_file(unit));
+                Ok(FileGroup::new(files.collect::<Result<Vec<_>>>()?))
+            })
             .collect()
     }
 
-    fn partitioned_file(&self, unit: &Unit) -> PartitionedFile {
+    fn partitioned_file(&self, unit: &Unit) -> Result<PartitionedFile> {
         let file = &self.table.files[unit.file];
         let entry = &file.entry;
         let mut partitioned = PartitionedFile::new_from_meta(ObjectMeta {
@@ -175,10 +178,10 @@ impl TableScan {
         // Empty row groups may share an offset with a full one, but they add no rows.
         let last = first_page(file, unit.end_group - 1);
         partitioned = partitioned.with_range(start, last + 1);
-        if self.is_numbered {
-            partitioned = partitioned.with_partition_values(vec![ScalarValue::UInt64(Some(unit.base_row))]);
-        }
-        partitioned
+        let constants = file.constants.iter().map(|value| ScalarValue::try_from_array(value, 0));
+        let mut values = constants.collect::<Result<Vec<_>>>()?;
+        values.extend(self.is_numbered.then_some(ScalarValue::UInt64(Some(unit.base_row))));
+        Ok(partitioned.with_partition_values(values))
     }
 }
 
@@ -200,15 +203,17 @@ impl TableProvider for TableScan {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let store = ObjectStoreUrl::parse(self.table.location.store_url())?;
-        let mut table_schema = TableSchema::builder(Arc::clone(&self.table.schema));
-        if self.is_numbered {
-            table_schema = table_schema.with_table_partition_cols(vec![row_id_field()]);
+        let mut of_folders = self.table.hive_fields().to_vec();
+        of_folders.extend(self.is_numbered.then(row_id_field));
+        let mut table_schema = TableSchema::builder(self.table.file_schema());
+        if !of_folders.is_empty() {
+            table_schema = table_schema.with_table_partition_cols(of_folders);
         }
         let source = ParquetSource::new(table_schema.build())
             .with_table_parquet_options(session.table_options().parquet.clone());
         // The ordinal goes with every projection: the operator above finds it by name.
         let config = FileScanConfigBuilder::new(store, Arc::new(source))
-            .with_file_groups(self.file_groups(session.config().target_partitions()))
+            .with_file_groups(self.file_groups(session.config().target_partitions())?)
             .with_projection_indices(projection.cloned())?
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);

@@ -7,6 +7,8 @@ mod commits;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod layouts;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod spines;

@@ -119,7 +119,7 @@ impl SelectSite<'_> {
         }
         let location = source_location(&view.source, self.bases.repo)?;
         let role = format!("source `{}` of feature view `{}`", view.source.name, view.name);
-        let table = Arc::new(ParquetTable::open(self.stores, &location, &role).await?);
+        let table = Arc::new(ParquetTable::open_source(self.stores, &location, view, &role).await?);
         let read = table.files.iter().map(|file| (view.name.clone(), file.entry.clone())).collect();
         let mut columns: Vec<Expr> = Vec::new();
         let mut names: Vec<&str> = Vec::new();
