@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &PlanArgs, program: &Program) -> Result<Done, Fail
     }
     match terminal.format() {
         OutputFormat::Json => terminal.print_json(&described(&looked.plan, &looked.location)),
-        OutputFormat::Markdown => terminal.print(&plan_markdown(&looked.plan)),
+        OutputFormat::Markdown => terminal.print(&plan_markdown(&looked.plan, "")),
         OutputFormat::Text => terminal.print(&plan_text(&looked.plan, terminal.colour())),
     }
     let is_found = args.detailed_exitcode && looked.plan.has_changes();
