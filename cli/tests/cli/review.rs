@@ -101,7 +101,7 @@ const CASES: &[(&str, &str, &str, i32, &str)] = &[
         "nothing.parquet",
         4,
         "error: feature view `driver_hourly_stats`: nothing to read at `DIR/taxi/data/nothing.parquet`: there is no such file or folder\n\
-         hint: names that start with `_` or `.` are skipped, and a folder is searched for `*.parquet`; `--no-source-check` goes without a look at source files\n",
+         hint: names that start with `_` or `.` are skipped, and a folder is searched at any depth; `--no-source-check` goes without a look at source files\n",
     ),
 ];
 
