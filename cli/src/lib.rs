@@ -13,6 +13,8 @@ mod registry_access;
 mod registry_versions;
 mod render;
 mod sample;
+mod saved_plan;
+mod source_check;
 mod terminal;
 
 use std::ffi::OsString;

@@ -238,7 +238,7 @@ async fn update_remote(
 }
 
 /// Definitions as they travel: a registry that holds them and nothing else.
-fn as_registry(definitions: &Definitions) -> Result<Vec<u8>, Failure> {
+pub(crate) fn as_registry(definitions: &Definitions) -> Result<Vec<u8>, Failure> {
     let nothing = RegistryDocument::parse(&[])?;
     let mut stamp = Stamp { now: Utc::now(), next_id: &mut Uuid::new_v4 };
     Ok(nothing.apply(definitions, &mut stamp).map_err(StoreError::from)?.to_bytes())

@@ -1,8 +1,8 @@
-//! The kinds of object that definitions express, in the order in which people read them.
+//! The kinds of object that a plan speaks of, in the order in which people read them.
 
 use std::fmt;
 
-/// A kind that definitions express and `apply` manages.
+/// A kind that definitions express and `apply` manages, or one that uses those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// The project itself.
@@ -17,6 +17,8 @@ pub enum Kind {
     OnDemandFeatureView,
     /// The features of one model.
     FeatureService,
+    /// The result of a retrieval under a name. Definitions do not express it: it is only met as a user of others.
+    SavedDataset,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::FeatureView => "feature view",
             Self::OnDemandFeatureView => "on-demand feature view",
             Self::FeatureService => "feature service",
+            Self::SavedDataset => "saved dataset",
         }
     }
 
@@ -41,6 +44,7 @@ impl Kind {
             Self::FeatureView => "feature_view",
             Self::OnDemandFeatureView => "on_demand_feature_view",
             Self::FeatureService => "feature_service",
+            Self::SavedDataset => "saved_dataset",
         }
     }
 }

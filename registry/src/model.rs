@@ -202,6 +202,17 @@ pub struct OnDemandFeatureView {
     pub owner: String,
 }
 
+/// What a saved dataset was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetRecipe {
+    /// Unique in the project.
+    pub name: String,
+    /// References `view:feature`, where `view` may be the alias that the service gave it.
+    pub features: Vec<String>,
+    /// The service that it was made with, when it was one.
+    pub feature_service: Option<String>,
+}
+
 /// The project itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
@@ -239,8 +250,8 @@ pub struct Catalog {
     pub on_demand_feature_views: Vec<OnDemandFeatureView>,
     /// Feature services.
     pub feature_services: Vec<FeatureService>,
-    /// Saved dataset names.
-    pub saved_datasets: Vec<String>,
+    /// Saved datasets.
+    pub saved_datasets: Vec<DatasetRecipe>,
     /// Objects that apply keeps when definitions do not mention them, as (Feast class, name): kinds that YAML does
     /// not express, and the entities and file sources which those need. Definitions of the same name take them over.
     pub unmanaged: Vec<(String, String)>,

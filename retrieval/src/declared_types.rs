@@ -47,6 +47,48 @@ pub(crate) fn name(t: ValueType) -> String {
     name.to_owned()
 }
 
+/// How a column's type goes with the declared one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It is what is declared.
+    Same,
+    /// It has values of that kind in another width.
+    OtherWidth,
+    /// It has values of another kind.
+    OtherFamily,
+}
+
+/// Compares a declared type with a column's.
+pub(crate) fn fit(declared: ValueType, stored: &DataType) -> Fit {
+    if !is_same_family(declared, stored) {
+        Fit::OtherFamily
+    } else if is_same_width(declared, stored) {
+        Fit::Same
+    } else {
+        Fit::OtherWidth
+    }
+}
+
+/// Whether the numbers or instants of a type are stored as it says, inside of lists too.
+fn is_same_width(declared: ValueType, stored: &DataType) -> bool {
+    match stored {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            return is_same_width(declared, item.data_type());
+        }
+        DataType::Dictionary(_, value) => return is_same_width(declared, value),
+        DataType::Null => return true,
+        _ => {}
+    }
+    match declared.0 {
+        3 | 13 | 24 => *stored == DataType::Int32,
+        4 | 14 | 25 => *stored == DataType::Int64,
+        5 | 15 | 26 => *stored == DataType::Float64,
+        6 | 16 | 27 => *stored == DataType::Float32,
+        8 | 18 | 29 => matches!(stored, DataType::Timestamp(_, _)),
+        _ => true,
+    }
+}
+
 /// Whether a column of Arrow type `stored` can stand for a declared type; unknown declarations can be anything.
 pub(crate) fn is_same_family(declared: ValueType, stored: &DataType) -> bool {
     match (declared_family(declared), stored_family(stored)) {
@@ -123,6 +165,29 @@ mod tests {
         ];
         for (declared, stored, same) in table {
             assert_eq!(is_same_family(ValueType(declared), &stored), same, "{declared} {stored}");
+        }
+    }
+
+    #[test]
+    fn a_fit_tells_widths_from_families() {
+        let list = |item| DataType::new_list(item, true);
+        let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let table = [
+            (4, DataType::Int64, Fit::Same),
+            (4, DataType::Int32, Fit::OtherWidth),
+            (3, DataType::UInt32, Fit::OtherWidth),
+            (6, DataType::Float64, Fit::OtherWidth),
+            (6, DataType::Int32, Fit::OtherFamily),
+            (2, text, Fit::Same),
+            (8, DataType::Timestamp(arrow::datatypes::TimeUnit::Second, None), Fit::Same),
+            (8, DataType::Date32, Fit::OtherWidth),
+            (16, list(DataType::Float32), Fit::Same),
+            (16, list(DataType::Float64), Fit::OtherWidth),
+            (16, list(DataType::Utf8), Fit::OtherFamily),
+            (4, DataType::Null, Fit::Same),
+        ];
+        for (declared, stored, expected) in table {
+            assert_eq!(fit(ValueType(declared), &stored), expected, "{declared} {stored}");
         }
     }
 }

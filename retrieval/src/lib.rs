@@ -36,6 +36,7 @@ mod saved_dataset;
 mod scan;
 mod shard_run;
 mod shards;
+mod source_check;
 mod spine;
 mod spine_plan;
 mod staging;
@@ -71,6 +72,10 @@ pub use saved_dataset::{ManifestSaved, check_name_free, saved_dataset};
 pub use scan::ScanStats;
 pub use shard_run::{ShardParts, ShardRun, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};
+pub use source_check::{
+    ColumnShape, FindingKind, SeenType, Severity, SourceCheck, SourceFinding, SourceReport, SourceShape,
+    check_sources, decide,
+};
 pub use spine::{StageSite, stage_local_spine};
 pub use staging::{Staged, StagingLog};
 pub use wire_failure::{MarkedFault, WireFailure};

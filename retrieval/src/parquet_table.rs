@@ -154,7 +154,12 @@ impl ParquetTable {
     }
 }
 
-async fn read_footer(stores: &Stores, entry: FileEntry, role: &str) -> Result<ParquetFile, RetrievalError> {
+/// One file's footer.
+pub(crate) async fn read_footer(
+    stores: &Stores,
+    entry: FileEntry,
+    role: &str,
+) -> Result<ParquetFile, RetrievalError> {
     let store = stores.open(&entry.location)?;
     let mut reader = ObjectReader::new(store, entry.location.path(), entry.size);
     let options = ArrowReaderOptions::new();

@@ -1,15 +1,20 @@
-//! What clients read of the registry and how they change it: the scheduler's side of `ReadRegistry` and `ChangeRegistry`.
+//! What clients read of the registry and how they change it: the scheduler's side of `ReadRegistry`, `ChangeRegistry`
+//! and `CheckSources`.
+
+use std::path::Path;
 
 use backsight_proto::ErrorCode;
 use backsight_proto::control::change_registry_request::Change;
 use backsight_proto::control::change_registry_response::Outcome;
 use backsight_proto::control::{
-    ChangeRegistryRequest, ChangeRegistryResponse, Failure, ForeignWrite, RegistryState, WrittenRegistry,
+    ChangeRegistryRequest, ChangeRegistryResponse, CheckSourcesRequest, CheckSourcesResponse, Failure,
+    ForeignWrite, RegistryState, WrittenRegistry,
 };
 use backsight_registry::document::{ProjectFingerprint, RegistryDocument, Stamp};
 use backsight_registry::model::Definitions;
 use backsight_registry::store::{self, RegistrySnapshot, RegistryStore, StoreError};
-use backsight_retrieval::WireFailure;
+use backsight_retrieval::{SourceCheck, WireFailure, check_sources as check};
+use backsight_storage::Stores;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -72,6 +77,23 @@ pub async fn change(
     Ok(ChangeRegistryResponse { outcome: Some(outcome) })
 }
 
+/// Looks at the source files of definitions; relative paths start at `repo`.
+///
+/// # Errors
+/// The request makes no sense. Whatever is wrong with the sources is in the answer.
+pub async fn check_sources(
+    stores: &Stores,
+    repo: &Path,
+    request: CheckSourcesRequest,
+) -> Result<CheckSourcesResponse, Failure> {
+    let definitions = definitions(&request.definitions, &request.project)?;
+    let how = SourceCheck { repo, allow_type_drift: request.allow_type_drift };
+    let report = check(stores, &definitions.feature_views, how).await;
+    let report_json = serde_json::to_string(&report)
+        .map_err(|error| failure_message(WireFailure::new(ErrorCode::Bug, error.to_string(), None)))?;
+    Ok(CheckSourcesResponse { report_json })
+}
+
 /// A failure of the registry's store as it travels.
 pub fn failure_of(error: &StoreError) -> Failure {
     failure_message(WireFailure::of(error, error.code(), error.hint()))
@@ -85,33 +107,34 @@ enum Wanted {
 }
 
 async fn wanted(store: &RegistryStore, request: &ChangeRegistryRequest) -> Result<Wanted, Failure> {
-    let bytes = match &request.change {
-        Some(Change::Definitions(bytes)) => bytes,
-        Some(Change::Teardown(true)) => return Ok(Wanted::Nothing),
+    match &request.change {
+        Some(Change::Definitions(bytes)) => definitions(bytes, &request.project).map(Wanted::Defined),
+        Some(Change::Teardown(true)) => Ok(Wanted::Nothing),
         Some(Change::Rollback(version)) => {
             let version = store.read_version(version).await.map_err(|error| failure_of(&error))?;
-            return Ok(Wanted::AsIn(version.document));
+            Ok(Wanted::AsIn(version.document))
         }
-        Some(Change::Teardown(false)) | None => {
-            return Err(refused("the request says no change".to_owned()));
-        }
-    };
+        Some(Change::Teardown(false)) | None => Err(refused("the request says no change".to_owned())),
+    }
+}
+
+/// Definitions of one project as they travel: a registry that holds them and nothing else.
+fn definitions(bytes: &[u8], project: &str) -> Result<Definitions, Failure> {
     let document = RegistryDocument::parse(bytes)
         .map_err(|error| refused(format!("the definitions of the request cannot be read: {error}")))?;
     let found = document.projects();
-    if found != [request.project.as_str()] {
+    if found != [project] {
         let found: Vec<String> = found.iter().map(|project| format!("`{project}`")).collect();
         let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
         return Err(refused(format!(
-            "the request is about project `{}`, its definitions are of {found}",
-            request.project
+            "the request is about project `{project}`, its definitions are of {found}"
         )));
     }
-    let catalog = document.catalog_or_empty(&request.project);
+    let catalog = document.catalog_or_empty(project);
     if let Some((kind, name)) = catalog.unmanaged.first() {
         return Err(refused(format!("the request defines the {kind} `{name}`, which is not managed here")));
     }
-    Ok(Wanted::Defined(catalog.as_definitions()))
+    Ok(catalog.as_definitions())
 }
 
 fn state(
@@ -139,9 +162,11 @@ fn refused(message: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use backsight_registry::definitions::{SourceFile, check_definitions};
     use backsight_registry::diff::diff;
     use backsight_registry::model::{Entity, Project, Tags, ValueType};
-    use backsight_storage::{Location, StorageOptions, Stores};
+    use backsight_retrieval::SourceReport;
+    use backsight_storage::{Location, StorageOptions};
     use tempfile::TempDir;
 
     use super::*;
@@ -267,6 +292,36 @@ mod tests {
             assert_eq!((failure.code.as_str(), failure.is_retryable), ("usage", false));
         }
         assert_eq!(read(&store).await.unwrap(), missing);
+    }
+
+    #[tokio::test]
+    async fn sources_are_looked_for_where_the_scheduler_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wanted = definitions("taxi", "a");
+        let file = SourceFile {
+            path: "repo.yaml".to_owned(),
+            text: "kind: FileSource\nname: s\npath: data/s.parquet\ntimestamp_field: t\n---\nkind: FeatureView\nname: v\n\
+                   schema: [{name: x, dtype: Int64}]\nsource: s\n"
+                .to_owned(),
+        };
+        let repo = check_definitions(&[file], Project::named("taxi")).unwrap();
+        wanted.data_sources = repo.definitions.data_sources;
+        wanted.feature_views = repo.definitions.feature_views;
+        let request = |bytes: Vec<u8>| CheckSourcesRequest {
+            project: "taxi".to_owned(),
+            definitions: bytes,
+            allow_type_drift: false,
+        };
+        let stores = Stores::new(StorageOptions::default());
+        let look = async |bytes: Vec<u8>| check_sources(&stores, folder.path(), request(bytes)).await;
+        let answer = look(as_registry(&wanted)).await.unwrap();
+        let report: SourceReport = serde_json::from_str(&answer.report_json).unwrap();
+        assert_eq!((report.views, report.sources, report.error_code()), (1, 1, Some(ErrorCode::NotFound)));
+        let place = folder.path().join("data/s.parquet").display().to_string();
+        assert!(report.findings[0].message.contains(&place), "{report:?}");
+
+        let failure = look(as_registry(&definitions("rides", "a"))).await.unwrap_err();
+        assert!(failure.message.contains("its definitions are of `rides`"), "{failure:?}");
     }
 
     #[tokio::test]

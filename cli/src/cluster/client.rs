@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use backsight_proto::control::control_client::ControlClient;
 use backsight_proto::control::{
-    ChangeRegistryRequest, ChangeRegistryResponse, DescribeRequest, Explanation, FindSpineRequest,
-    GetJobRequest, Job, ListJobsRequest, ListJobsResponse, ListRegistryVersionsRequest, MESSAGE_BYTES_MAX,
-    PreviewRequest, PreviewResult, PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest,
-    ReadRegistryVersionRequest, RegistryState, RegistryVersion, RegistryVersions, ServerInfo, SpineChunk,
-    StoredSpine, SubmitRequest,
+    ChangeRegistryRequest, ChangeRegistryResponse, CheckSourcesRequest, CheckSourcesResponse,
+    DescribeRequest, Explanation, FindSpineRequest, GetJobRequest, Job, ListJobsRequest, ListJobsResponse,
+    ListRegistryVersionsRequest, MESSAGE_BYTES_MAX, PreviewRequest, PreviewResult,
+    PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest, ReadRegistryVersionRequest,
+    RegistryState, RegistryVersion, RegistryVersions, ServerInfo, SpineChunk, StoredSpine, SubmitRequest,
 };
 use futures::Stream;
 use tokio::time::Instant;
@@ -143,6 +143,15 @@ impl Cluster {
     ) -> Result<ChangeRegistryResponse, Failure> {
         let send = async |mut client: ControlClient<Channel>, request| client.change_registry(request).await;
         Ok(self.once(REGISTRY_DEADLINE, request, &send).await?)
+    }
+
+    /// Looks at source files as the scheduler reaches them.
+    pub(crate) async fn check_sources(
+        &self,
+        request: CheckSourcesRequest,
+    ) -> Result<CheckSourcesResponse, Failure> {
+        self.again(EXPLAIN_DEADLINE, request, async |mut client, request| client.check_sources(request).await)
+            .await
     }
 
     /// Whether the scheduler holds a spine already; without a URI it does not.

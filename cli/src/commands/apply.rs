@@ -1,27 +1,40 @@
 //! `apply` and `teardown`: the two commands that change a registry. Each shows what it will do, then asks.
 
+use std::path::{Path, PathBuf};
+
+use backsight_proto::ErrorCode;
 use backsight_registry::diff::{Action, Plan, diff, plan_text};
 use backsight_registry::model::{Definitions, Project};
+use backsight_retrieval::SourceReport;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::commands::plan::{described, look};
+use crate::commands::plan::{Looked, compare, described, look};
 use crate::commands::{Done, Program, conflict, consent};
 use crate::config::Workspace;
 use crate::errors::Failure;
-use crate::registry_access::{Change, Written};
+use crate::registry_access::{Change, NotWritten, Written};
+use crate::render::sources::sources_text;
 use crate::render::units::counted;
+use crate::saved_plan::{self, SavedPlan};
+use crate::source_check::{SourceCheckArgs, SourceRule, failure_of, look_at_sources};
 
 /// Arguments of `apply`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  backsight apply              shows the plan, then asks
-  backsight apply --yes        asks nothing, for scripts")]
+  backsight apply                    shows the plan, then asks
+  backsight apply --yes              asks nothing, for scripts
+  backsight apply plan.json --yes    does what `backsight plan --save plan.json` showed, or nothing")]
 pub(crate) struct ApplyArgs {
+    /// A plan that was saved: do exactly that; 9 when the project has changed since
+    #[arg(value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    sources: SourceCheckArgs,
 }
 
 /// Arguments of `teardown`.
@@ -40,12 +53,25 @@ pub(crate) struct TeardownArgs {
 pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Failure> {
     consent::require_possible("apply", "plan", args.yes, program)?;
     let workspace = Workspace::open(program)?;
-    let looked = look(&workspace, program).await?;
+    let (looked, rule) = match &args.plan {
+        None => (look(&workspace, program).await?, args.sources.rule()),
+        Some(file) => {
+            let (looked, saved) = look_at_saved(file, &workspace, program).await?;
+            // Who plans and who applies may each let pass what the other does not.
+            (looked, saved.max(args.sources.rule()))
+        }
+    };
+    let report = look_at_sources(&workspace, &looked.definitions, rule).await?;
     let terminal = &program.terminal;
-    show(&looked.plan, args.yes, program);
+    show(&looked.plan, report.as_ref(), args.yes, program);
+    if let Some(failure) = failure_of(report.as_ref()) {
+        return Err(failure);
+    }
+    let sources = report.as_ref();
     if !looked.plan.has_changes() {
         if terminal.is_json() {
-            terminal.print_json(&outcome(&looked.plan, &looked.location, "applied", None));
+            let plan = described(&looked.plan, &looked.location, sources);
+            terminal.print_json(&outcome(plan, "applied", None));
         }
         return Ok(Done::Done);
     }
@@ -61,8 +87,58 @@ pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Fai
         .update(workspace.project(), &looked.fingerprint, Change::Apply(&looked.definitions))
         .await;
     let written = written.map_err(|error| conflict::explain(error, &looked.before, &looked.plan, program))?;
-    report(&written, "applied", &looked.plan, program);
+    report_written(&written, "applied", described(&looked.plan, &written.location, sources), program);
     Ok(Done::Done)
+}
+
+/// What a saved plan wants, if the registry and the project are still those that it is about.
+async fn look_at_saved(
+    file: &Path,
+    workspace: &Workspace,
+    program: &Program,
+) -> Result<(Looked, SourceRule), Failure> {
+    let shown = file.display().to_string();
+    let saved = read_saved(file, &shown, program)?;
+    let project = workspace.project();
+    let of_another = |what: &str, its: &str, ours: &str| {
+        let message = format!("the plan in `{shown}` is about {what} `{its}`, this is `{ours}`");
+        Failure::new(ErrorCode::Invalid, message)
+            .with_hint("apply it where it was made, or make one here with `backsight plan --save FILE`")
+    };
+    if saved.project() != project {
+        return Err(of_another("project", saved.project(), project));
+    }
+    let looked = compare(workspace, saved.definitions.clone()).await?;
+    if looked.location != saved.registry {
+        return Err(of_another("the registry", &saved.registry, &looked.location));
+    }
+    if looked.fingerprint != saved.fingerprint {
+        let message = format!(
+            "project `{project}` in `{}` has changed since the plan in `{shown}` was saved ({}); nothing was written",
+            looked.location,
+            saved.saved_at.format("%Y-%m-%d %H:%M:%S UTC"),
+        );
+        let hint = if looked.plan.has_changes() {
+            format!("look at both changes, then run `backsight plan --save {shown}` again")
+        } else {
+            "the registry holds what the plan wants: it may have been applied already".to_owned()
+        };
+        let failure = Failure::new(ErrorCode::Conflict, message).with_hint(hint);
+        let moved = NotWritten::Moved(Box::new(looked.document), failure);
+        return Err(conflict::explain(moved, &saved.before(), &saved.plan(), program));
+    }
+    Ok((looked, saved.sources))
+}
+
+fn read_saved(file: &Path, shown: &str, program: &Program) -> Result<SavedPlan, Failure> {
+    let path = program.environment.working.join(file);
+    let failed = |error: std::io::Error| Failure::io(&format!("read the saved plan `{shown}`"), &error);
+    let bytes = std::fs::metadata(&path).map_err(failed)?.len();
+    if bytes > saved_plan::BYTES_MAX {
+        let message = format!("`{shown}` is larger than a saved plan can be");
+        return Err(Failure::new(ErrorCode::Limit, message));
+    }
+    SavedPlan::parse(shown, &std::fs::read(&path).map_err(failed)?)
 }
 
 /// Removes the project from the registry.
@@ -87,17 +163,19 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
         terminal.print("Nothing to remove.\n");
         return Ok(Done::Done);
     }
-    report(&written, "removed", &plan, program);
+    report_written(&written, "removed", described(&plan, &written.location, None), program);
     Ok(Done::Done)
 }
 
 /// The plan as data; a person who will be asked and has JSON as data sees it beside.
-fn show(plan: &Plan, yes: bool, program: &Program) {
+fn show(plan: &Plan, sources: Option<&SourceReport>, yes: bool, program: &Program) {
     let terminal = &program.terminal;
+    let found = sources_text(sources);
     if !terminal.is_json() {
         terminal.print(&plan_text(plan, terminal.colour()));
+        terminal.print(&found);
     } else if !yes {
-        terminal.say(&plan_text(plan, terminal.colour_of_notes()));
+        terminal.say(&format!("{}{found}", plan_text(plan, terminal.colour_of_notes())));
     }
 }
 
@@ -132,7 +210,7 @@ fn warn_of_deletes(plan: &Plan, program: &Program) {
     }
 }
 
-fn report(written: &Written, done: &str, plan: &Plan, program: &Program) {
+fn report_written(written: &Written, done: &str, plan: Value, program: &Program) {
     let terminal = &program.terminal;
     if let Some(foreign) = &written.foreign_write {
         terminal.warn(&format!(
@@ -142,7 +220,7 @@ fn report(written: &Written, done: &str, plan: &Plan, program: &Program) {
         ));
     }
     if terminal.is_json() {
-        terminal.print_json(&outcome(plan, &written.location, done, Some(written)));
+        terminal.print_json(&outcome(plan, done, Some(written)));
         return;
     }
     let version = written.version_id.as_deref().unwrap_or("unknown");
@@ -150,11 +228,11 @@ fn report(written: &Written, done: &str, plan: &Plan, program: &Program) {
     terminal.print(&format!("{verb} `{}` (version {version}).\n", written.location));
 }
 
-fn outcome(plan: &Plan, location: &str, done: &str, written: Option<&Written>) -> Value {
+fn outcome(plan: Value, done: &str, written: Option<&Written>) -> Value {
     let version = written.and_then(|written| written.version_id.clone());
     json!({
         done: written.is_some_and(|written| written.is_changed),
         "version_id": version,
-        "plan": described(plan, location),
+        "plan": plan,
     })
 }

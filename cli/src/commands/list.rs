@@ -87,7 +87,7 @@ pub(crate) fn listing(
         }
         Listed::SavedDatasets => {
             let mut entries = Vec::new();
-            for name in &catalog.saved_datasets {
+            for name in catalog.saved_datasets.iter().map(|dataset| &dataset.name) {
                 let tags = saved_tags(name)?;
                 entries.push(Entry {
                     cells: vec![name.clone()],

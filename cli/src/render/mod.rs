@@ -2,6 +2,7 @@
 
 pub(crate) mod join_report;
 pub(crate) mod rows;
+pub(crate) mod sources;
 pub(crate) mod table;
 pub(crate) mod units;
 pub(crate) mod yaml;

@@ -123,6 +123,44 @@ fn a_conflict_through_a_scheduler_shows_both_changes() {
 }
 
 #[test]
+fn a_saved_plan_does_the_same_through_a_scheduler() {
+    let remote = Remote::new();
+    let saved = remote.run("-c taxi plan --save plan.json --detailed-exitcode").expect(8);
+    assert!(saved.err.contains("Saved to `plan.json`"), "{}", saved.err);
+    // Who applies has no definitions.
+    let applied = remote.run("-c taxi/client apply plan.json --yes --output-format json").expect(0).json();
+    assert_eq!((&applied["applied"], &applied["plan"]["sources"]["files"]), (&json!(true), &json!(1)));
+    remote.run("-c taxi plan --detailed-exitcode").expect(0);
+    let again = remote.run("-c taxi apply plan.json --yes").expect(9);
+    assert!(again.err.contains("hint: the registry holds what the plan wants"), "{}", again.err);
+    let elsewhere = remote.run("--scheduler none -c taxi apply plan.json --yes").expect(3);
+    assert!(elsewhere.err.contains("is about the registry `"), "{}", elsewhere.err);
+}
+
+#[test]
+fn sources_are_looked_at_by_the_scheduler() {
+    let remote = Remote::new();
+    let source = remote.world.path().join("taxi/data/driver_stats.parquet").display().to_string();
+    // A path that only the scheduler's folder makes sense of.
+    remote.world.edit("taxi/features.yaml", &format!("{source:?}"), "taxi/data/driver_stats.parquet");
+    let plan = remote.run("-c taxi plan --output-format json").expect(0).json();
+    assert_eq!((&plan["sources"]["files"], &plan["sources"]["errors"]), (&json!(1), &json!(0)));
+    remote.run("--scheduler none -c taxi plan").expect(4);
+
+    remote.world.edit("taxi/features.yaml", "conv_rate, dtype: Float32", "conv_rate, dtype: String");
+    let refused = remote.run("-c taxi apply --yes").expect(3);
+    let error = Remote::error(&refused);
+    assert!(error.contains("column `conv_rate` is Float32 in `"), "{error}");
+    assert!(remote.fake.state().changes.is_empty(), "nothing was asked for");
+    remote.run("-c taxi apply --yes --allow-type-drift").expect(0);
+
+    remote.fake.state().is_old = true;
+    let refused = remote.run("-c taxi plan").expect(2);
+    assert!(refused.err.contains("`--no-source-check` goes without"), "{}", refused.err);
+    remote.run("-c taxi plan --no-source-check").expect(0);
+}
+
+#[test]
 fn a_retrieval_is_submitted_followed_and_shown_as_if_it_ran_here() {
     let remote = Remote::applied();
     let manifest = remote.succeed();

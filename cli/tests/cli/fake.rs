@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use backsight_proto::control::control_server::{Control, ControlServer};
 use backsight_proto::control::spine_chunk::Content;
 use backsight_proto::control::{
-    ChangeRegistryRequest, ChangeRegistryResponse, DescribeRequest, Explanation, FAILURE_TRAILER, Failure,
-    FindSpineRequest, GetJobRequest, Job, JobState, ListJobsRequest, ListJobsResponse,
-    ListRegistryVersionsRequest, MESSAGE_BYTES_MAX, PreviewRequest, PreviewResult, Progress,
-    PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest, ReadRegistryVersionRequest,
-    RegistryState, RegistryVersion, RegistryVersions, ServerInfo, Shard, ShardState, SpineChunk, StoredSpine,
-    SubmitRequest, SyncExecutorRequest, SyncExecutorResponse,
+    ChangeRegistryRequest, ChangeRegistryResponse, CheckSourcesRequest, CheckSourcesResponse,
+    DescribeRequest, Explanation, FAILURE_TRAILER, Failure, FindSpineRequest, GetJobRequest, Job, JobState,
+    ListJobsRequest, ListJobsResponse, ListRegistryVersionsRequest, MESSAGE_BYTES_MAX, PreviewRequest,
+    PreviewResult, Progress, PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest,
+    ReadRegistryVersionRequest, RegistryState, RegistryVersion, RegistryVersions, ServerInfo, Shard,
+    ShardState, SpineChunk, StoredSpine, SubmitRequest, SyncExecutorRequest, SyncExecutorResponse,
 };
 use backsight_registry::store::RegistryStore;
 use backsight_scheduler::{registry_history, registry_service};
@@ -54,12 +54,16 @@ pub(crate) struct State {
     pub(crate) uploads: u32,
     pub(crate) watches: u32,
     pub(crate) changes: Vec<ChangeRegistryRequest>,
+    /// It is of a version that knows nothing of sources.
+    pub(crate) is_old: bool,
 }
 
 #[derive(Clone)]
 struct Service {
     state: Arc<Mutex<State>>,
     registry: RegistryStore,
+    /// Where relative paths of sources start.
+    repo: PathBuf,
 }
 
 /// A running fake.
@@ -75,7 +79,7 @@ impl Fake {
         let location = Location::parse("registry.pb", folder, None).unwrap();
         let registry = RegistryStore::open(Stores::new(StorageOptions::default()), location);
         let state = State { spine_upload_max: 1 << 30, ..State::default() };
-        let service = Service { state: Arc::new(Mutex::new(state)), registry };
+        let service = Service { state: Arc::new(Mutex::new(state)), registry, repo: folder.to_owned() };
         let mut fake = Self { service, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
         fake.listen();
         fake
@@ -245,6 +249,15 @@ impl Control for Service {
         let request = request.into_inner();
         let pruned = registry_history::prune(&self.registry, &request, chrono::Utc::now()).await;
         pruned.map(Response::new).map_err(|failure| refused(&failure))
+    }
+
+    async fn check_sources(&self, request: Request<CheckSourcesRequest>) -> Answer<CheckSourcesResponse> {
+        if self.state().is_old {
+            return Err(Status::unimplemented(""));
+        }
+        let stores = Stores::new(StorageOptions::default());
+        let checked = registry_service::check_sources(&stores, &self.repo, request.into_inner()).await;
+        checked.map(Response::new).map_err(|failure| refused(&failure))
     }
 
     async fn find_spine(&self, request: Request<FindSpineRequest>) -> Answer<StoredSpine> {

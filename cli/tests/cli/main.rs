@@ -15,5 +15,7 @@ mod fake;
 mod flow;
 mod interrupt;
 mod registry;
+mod review;
 mod s3;
+mod saved_plans;
 mod support;

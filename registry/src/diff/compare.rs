@@ -6,7 +6,7 @@ use super::attributes::{
     Attribute, Attributes, name_to_use, of_entity, of_on_demand_view, of_project, of_service, of_source,
     of_view,
 };
-use super::impact::breaks_of;
+use super::impact::{breaks_of, usages};
 use super::plan::{Action, FieldChange, ObjectChange, ObjectRef, Plan};
 use super::state::State;
 use crate::dtype::dtype_name;
@@ -32,9 +32,9 @@ pub fn diff(current: &Catalog, desired: &Definitions) -> Plan {
     for change in &mut plan.changes {
         let stays = before.users_of(&change.object).into_iter().filter(|user| after.has(user));
         let users: BTreeSet<ObjectRef> = stays.chain(after.users_of(&change.object)).collect();
-        change.used_by = users.into_iter().collect();
         change.breaks =
             breaks.remove(&change.object).map(|found| found.into_iter().collect()).unwrap_or_default();
+        change.used_by = usages(change, users);
     }
     plan
 }
@@ -230,7 +230,9 @@ fn drop_explained_types(before: &State<'_>, plan: &mut Plan) {
                 });
                 ("inputs", views.collect())
             }
-            Kind::Project | Kind::Entity | Kind::DataSource | Kind::FeatureView => continue,
+            Kind::Project | Kind::Entity | Kind::DataSource | Kind::FeatureView | Kind::SavedDataset => {
+                continue;
+            }
         };
         change.fields.retain(|found| {
             let (Some(old), Some(_), Some(key)) = (&found.old, &found.new, &found.key) else { return true };

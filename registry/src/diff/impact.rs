@@ -1,13 +1,16 @@
-//! Which changes take something away from services and on-demand views that stay.
+//! What a change does to those who use what changes: which of them lose something, which only see other values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attributes::name_to_use;
-use super::plan::{Break, ObjectRef};
+use super::lost::{Lost, lost_features, lost_request_values, lost_spine};
+use super::plan::{Action, Break, Effect, FieldChange, ObjectChange, ObjectRef, Usage};
 use super::state::State;
-use crate::dtype::dtype_name;
 use crate::kind::Kind;
-use crate::model::{Field, OnDemandInput, Projection, SourceKind};
+use crate::model::{OnDemandInput, SourceKind};
+
+/// The tag of a source that says what its integers count.
+const UNIT_TAG: &str = "backsight.timestamp_unit";
 
 /// Breaks by the object whose change causes them.
 type Breaks = BTreeMap<ObjectRef, BTreeSet<Break>>;
@@ -16,16 +19,33 @@ type Breaks = BTreeMap<ObjectRef, BTreeSet<Break>>;
 /// has it, is no break: nobody took it away.
 pub(super) fn breaks_of(before: &State<'_>, after: &State<'_>) -> Breaks {
     let mut breaks = Breaks::new();
+    breaks_of_services(before, after, &mut breaks);
+    breaks_of_on_demand_views(before, after, &mut breaks);
+    breaks_of_datasets(before, after, &mut breaks);
+    breaks_through_others(before, after, &mut breaks);
+    breaks
+}
+
+fn note(user: &ObjectRef, lost: impl IntoIterator<Item = Lost>, breaks: &mut Breaks) {
+    for Lost { cause, reason } in lost {
+        breaks.entry(cause).or_default().insert(Break { user: user.clone(), reason });
+    }
+}
+
+fn breaks_of_services(before: &State<'_>, after: &State<'_>, breaks: &mut Breaks) {
     for (name, service) in &before.services {
         let Some(now) = after.services.get(name) else { continue };
         let user = ObjectRef { kind: Kind::FeatureService, name: (*name).to_owned() };
         for projection in &service.projections {
             let prefix = name_to_use(projection);
             let same = now.projections.iter().find(|now| name_to_use(now) == prefix);
-            lost_features(prefix, projection, same, before, after, &user, &mut breaks);
-            lost_spine(prefix, projection, same, before, after, &user, &mut breaks);
+            note(&user, lost_features(prefix, projection, same, before, after), breaks);
+            note(&user, lost_spine(prefix, projection, same, before, after), breaks);
         }
     }
+}
+
+fn breaks_of_on_demand_views(before: &State<'_>, after: &State<'_>, breaks: &mut Breaks) {
     for (name, view) in &before.on_demand {
         let Some(now) = after.on_demand.get(name) else { continue };
         let user = ObjectRef { kind: Kind::OnDemandFeatureView, name: (*name).to_owned() };
@@ -36,108 +56,104 @@ pub(super) fn breaks_of(before: &State<'_>, after: &State<'_>) -> Breaks {
                         Some(OnDemandInput::View(now)) => Some(now),
                         _ => None,
                     };
-                    lost_features(input, projection, same, before, after, &user, &mut breaks);
+                    note(&user, lost_features(input, projection, same, before, after), breaks);
+                    note(&user, lost_spine(input, projection, same, before, after), breaks);
                 }
                 (OnDemandInput::Request(old), Some(OnDemandInput::Request(new))) => {
                     if let (SourceKind::Request { schema: old }, SourceKind::Request { schema: new }) =
                         (&old.kind, &new.kind)
                     {
-                        lost_request_values(input, old, new, &user, &mut breaks);
+                        note(&user, lost_request_values(input, old, new), breaks);
                     }
                 }
                 (OnDemandInput::Request(_), _) => {}
             }
         }
     }
-    breaks
 }
 
-fn note(cause: ObjectRef, user: &ObjectRef, reason: String, breaks: &mut Breaks) {
-    breaks.entry(cause).or_default().insert(Break { user: user.clone(), reason });
+/// The rows of a saved dataset are where they are; it breaks in that it cannot be made again.
+fn breaks_of_datasets(before: &State<'_>, after: &State<'_>, breaks: &mut Breaks) {
+    for (name, dataset) in &before.datasets {
+        let user = ObjectRef { kind: Kind::SavedDataset, name: (*name).to_owned() };
+        for part in before.parts_of(dataset) {
+            let prefix = name_to_use(&part);
+            note(&user, lost_features(prefix, &part, Some(&part), before, after), breaks);
+            note(&user, lost_spine(prefix, &part, Some(&part), before, after), breaks);
+        }
+        let gone = dataset
+            .feature_service
+            .as_deref()
+            .filter(|service| before.services.contains_key(service) && !after.services.contains_key(service));
+        note(
+            &user,
+            gone.map(|service| Lost {
+                cause: ObjectRef { kind: Kind::FeatureService, name: service.to_owned() },
+                reason: format!("feature service `{service}` is gone"),
+            }),
+            breaks,
+        );
+    }
 }
 
-/// Features that the view had and has no more, or has under another type and that are still selected.
-fn lost_features(
-    prefix: &str,
-    projection: &Projection,
-    now: Option<&Projection>,
-    before: &State<'_>,
-    after: &State<'_>,
-    user: &ObjectRef,
-    breaks: &mut Breaks,
-) {
-    let view = projection.view.as_str();
-    let kind =
-        if before.on_demand.contains_key(view) { Kind::OnDemandFeatureView } else { Kind::FeatureView };
-    let cause = || ObjectRef { kind, name: view.to_owned() };
-    let is_selected =
-        |feature: &str| now.is_some_and(|now| now.features.iter().any(|selected| selected.name == feature));
-    for stored in &projection.features {
-        // What the registry says of the view counts; a copy may be old.
-        let Some(old) = before.feature(view, &stored.name) else { continue };
-        let reference = format!("{prefix}:{}", stored.name);
-        match after.feature(view, &stored.name) {
-            None => note(cause(), user, format!("feature `{reference}` is gone"), breaks),
-            Some(new) if is_selected(&stored.name) && dtype_name(new) != dtype_name(old) => {
-                let reason =
-                    format!("feature `{reference}` becomes {}, it was {}", dtype_name(new), dtype_name(old));
-                note(cause(), user, reason, breaks);
+/// Whoever uses an on-demand view that breaks breaks with it, unless the same change breaks it already by itself.
+fn breaks_through_others(before: &State<'_>, after: &State<'_>, breaks: &mut Breaks) {
+    for found in breaks.values_mut() {
+        let of_themselves: BTreeSet<ObjectRef> = found.iter().map(|it| it.user.clone()).collect();
+        let mut open: Vec<Break> =
+            found.iter().filter(|it| it.user.kind == Kind::OnDemandFeatureView).cloned().collect();
+        while let Some(Break { user: broken, reason }) = open.pop() {
+            for user in after.direct_users_of(&broken) {
+                if of_themselves.contains(user) || !before.has(user) {
+                    continue;
+                }
+                // A reason that came a long way names the view nearest to where it began.
+                let reason = match reason.starts_with("through ") {
+                    true => reason.clone(),
+                    false => format!("through {} `{}`: {reason}", broken.kind, broken.name),
+                };
+                let through = Break { user: user.clone(), reason };
+                if found.insert(through.clone()) && user.kind == Kind::OnDemandFeatureView {
+                    open.push(through);
+                }
             }
-            Some(_) => {}
         }
     }
 }
 
-/// Columns that a spine must bring now and had not to bring before, or must bring as another type.
-fn lost_spine(
-    prefix: &str,
-    projection: &Projection,
-    now: Option<&Projection>,
-    before: &State<'_>,
-    after: &State<'_>,
-    user: &ObjectRef,
-    breaks: &mut Breaks,
-) {
-    let Some(now) = now.filter(|now| now.view == projection.view) else { return };
-    let column = |projection: &Projection, key: &Field| {
-        projection.join_key_map.get(&key.name).cloned().unwrap_or_else(|| key.name.clone())
-    };
-    let view = projection.view.as_str();
-    let (old_keys, new_keys) = (before.join_keys(view), after.join_keys(view));
-    for key in new_keys {
-        let name = column(now, key);
-        let cause = ObjectRef { kind: Kind::FeatureView, name: view.to_owned() };
-        match old_keys.iter().find(|old| old.name == key.name) {
-            None => note(cause, user, format!("`{prefix}` needs the spine column `{name}`"), breaks),
-            Some(old) if dtype_name(old) != dtype_name(key) => {
-                let reason =
-                    format!("spine column `{name}` becomes {}, it was {}", dtype_name(key), dtype_name(old));
-                note(cause, user, reason, breaks);
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-/// Values that a request must bring now, brings in vain, or brings as another type.
-fn lost_request_values(source: &str, old: &[Field], new: &[Field], user: &ObjectRef, breaks: &mut Breaks) {
-    let cause = || ObjectRef { kind: Kind::DataSource, name: source.to_owned() };
-    for field in old {
-        let reason = match new.iter().find(|new| new.name == field.name) {
-            None => format!("request value `{}` is gone", field.name),
-            Some(new) if dtype_name(new) != dtype_name(field) => {
-                format!(
-                    "request value `{}` becomes {}, it was {}",
-                    field.name,
-                    dtype_name(new),
-                    dtype_name(field)
-                )
-            }
-            Some(_) => continue,
+/// The users of what changes, each with what the change does to it.
+pub(super) fn usages(change: &ObjectChange, users: BTreeSet<ObjectRef>) -> Vec<Usage> {
+    let is_felt = is_felt(change);
+    let usage = |object: ObjectRef| {
+        let effect = match is_felt {
+            _ if change.breaks.iter().any(|found| found.user == object) => Effect::Breaks,
+            true => Effect::Changes,
+            false => Effect::Nothing,
         };
-        note(cause(), user, reason, breaks);
+        Usage { object, effect }
+    };
+    users.into_iter().map(usage).collect()
+}
+
+/// Whether a change can give other values to those who use the object and do not break.
+fn is_felt(change: &ObjectChange) -> bool {
+    match change.action {
+        Action::Create => false,
+        // Who stays without breaking has turned to something else.
+        Action::Delete => true,
+        Action::Update => change.fields.iter().any(|field| is_field_felt(change.object.kind, field)),
     }
-    for field in new.iter().filter(|field| old.iter().all(|old| old.name != field.name)) {
-        note(cause(), user, format!("needs the request value `{}`", field.name), breaks);
+}
+
+fn is_field_felt(kind: Kind, field: &FieldChange) -> bool {
+    let attribute = field.attribute.as_deref().unwrap_or_default();
+    match field.field {
+        "tags" => field.key.as_deref() == Some(UNIT_TAG),
+        "description" | "owner" => false,
+        "source" if attribute.starts_with("tags.") => attribute == format!("tags.{UNIT_TAG}"),
+        _ if matches!(attribute, "description" | "owner") || attribute.starts_with("tags.") => false,
+        // Who selects a feature of a view that goes or changes its type breaks; others do not see it.
+        "features" | "feature_order" => kind == Kind::FeatureService,
+        _ => true,
     }
 }

@@ -16,6 +16,7 @@ pub fn plan_json(plan: &Plan) -> Value {
             "deleted": counts.deleted,
             "unchanged": counts.unchanged,
             "breaking": counts.breaking,
+            "broken": counts.broken,
         },
         "changes": plan.changes.iter().map(change).collect::<Vec<_>>(),
         "unchanged": plan.unchanged.iter().map(object).collect::<Vec<_>>(),
@@ -38,7 +39,17 @@ fn change(change: &ObjectChange) -> Value {
         "kind": change.object.kind.key(),
         "name": change.object.name,
         "fields": change.fields.iter().map(field).collect::<Vec<_>>(),
-        "used_by": change.used_by.iter().map(object).collect::<Vec<_>>(),
+        "used_by": change
+            .used_by
+            .iter()
+            .map(|usage| {
+                json!({
+                    "kind": usage.object.kind.key(),
+                    "name": usage.object.name,
+                    "effect": usage.effect.key(),
+                })
+            })
+            .collect::<Vec<_>>(),
         "breaks": change
             .breaks
             .iter()

@@ -4,6 +4,8 @@ mod attributes;
 mod compare;
 mod impact;
 mod json;
+mod lost;
+mod markdown;
 mod plan;
 mod state;
 mod text;
@@ -14,8 +16,9 @@ mod tests;
 
 pub use compare::diff;
 pub use json::plan_json;
-pub use plan::{Action, Break, Counts, FieldChange, ObjectChange, ObjectRef, Plan};
-pub use text::{plan_markdown, plan_text};
+pub use markdown::plan_markdown;
+pub use plan::{Action, Break, Counts, Effect, FieldChange, ObjectChange, ObjectRef, Plan, Usage};
+pub use text::plan_text;
 pub use versions::{
     OtherChange, VersionDiff, diff_versions, version_diff_json, version_diff_markdown, version_diff_text,
 };

@@ -1,5 +1,7 @@
 //! A plan: every change of every object, field by field, with what it touches.
 
+use std::collections::BTreeSet;
+
 use crate::kind::Kind;
 
 /// What apply would do to one project of a registry.
@@ -46,10 +48,30 @@ pub struct ObjectChange {
     pub action: Action,
     /// What differs; for a new object all that it has, for a deleted one all that it had.
     pub fields: Vec<FieldChange>,
-    /// Objects that use it, directly or through others, and stay or come.
-    pub used_by: Vec<ObjectRef>,
-    /// Objects that stay and lose something by this change.
+    /// Objects that use it, directly or through others, and stay or come; each with what the change does to it.
+    pub used_by: Vec<Usage>,
+    /// Objects that stay and lose something by this change, with what they lose.
     pub breaks: Vec<Break>,
+}
+
+/// Who uses what changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The user.
+    pub object: ObjectRef,
+    /// What the change does to it.
+    pub effect: Effect,
+}
+
+/// What a change does to somebody who uses the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It loses something: whoever asks for it as before gets an error, or other columns or types.
+    Breaks,
+    /// It stands as before, its values may differ: another source, ttl, code.
+    Changes,
+    /// It is the same: words changed, or a part that it does not use.
+    Nothing,
 }
 
 /// One difference of an object.
@@ -100,12 +122,19 @@ pub struct Counts {
     pub unchanged: usize,
     /// Changes that break something.
     pub breaking: usize,
+    /// Objects that break, whatever number of changes does it.
+    pub broken: usize,
 }
 
 impl Plan {
     /// Whether apply would change anything.
     pub fn has_changes(&self) -> bool {
         !self.changes.is_empty()
+    }
+
+    /// What breaks, each once.
+    pub fn broken(&self) -> BTreeSet<&ObjectRef> {
+        self.changes.iter().flat_map(|change| &change.breaks).map(|found| &found.user).collect()
     }
 
     /// How many objects are created, updated, deleted and left.
@@ -116,8 +145,27 @@ impl Plan {
             updated: with(Action::Update),
             deleted: with(Action::Delete),
             unchanged: self.unchanged.len(),
+            broken: self.broken().len(),
             breaking: self.changes.iter().filter(|change| !change.breaks.is_empty()).count(),
         }
+    }
+}
+
+impl Effect {
+    /// As JSON says it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Breaks => "breaks",
+            Self::Changes => "changes",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+impl ObjectChange {
+    /// Users that meet this effect.
+    pub fn users_with(&self, effect: Effect) -> impl Iterator<Item = &ObjectRef> {
+        self.used_by.iter().filter(move |usage| usage.effect == effect).map(|usage| &usage.object)
     }
 }
 

@@ -1,18 +1,24 @@
-//! What views, on-demand views and services there are, before and after a change, and who uses whom.
+//! What entities, views, services and saved datasets there are, before and after a change, and who uses whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attributes::name_to_use;
 use super::plan::ObjectRef;
 use crate::kind::Kind;
 use crate::model::{
-    Catalog, Definitions, FeatureService, FeatureView, Field, OnDemandFeatureView, OnDemandInput, Projection,
+    Catalog, DatasetRecipe, Definitions, Entity, FeatureService, FeatureView, Field, OnDemandFeatureView,
+    OnDemandInput, Projection,
 };
 
 /// One side of a difference.
+#[derive(Default)]
 pub(super) struct State<'a> {
+    pub(super) entities: BTreeMap<&'a str, &'a Entity>,
     pub(super) views: BTreeMap<&'a str, &'a FeatureView>,
     pub(super) on_demand: BTreeMap<&'a str, &'a OnDemandFeatureView>,
     pub(super) services: BTreeMap<&'a str, &'a FeatureService>,
+    /// They are never defined, so they are the same on both sides.
+    pub(super) datasets: BTreeMap<&'a str, &'a DatasetRecipe>,
     /// Who uses whom, directly.
     users: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
@@ -20,31 +26,32 @@ pub(super) struct State<'a> {
 impl<'a> State<'a> {
     /// What the registry holds.
     pub(super) fn before(current: &'a Catalog) -> Self {
-        let views = current.feature_views.iter().map(|view| (view.name.as_str(), view)).collect();
-        let on_demand =
-            current.on_demand_feature_views.iter().map(|view| (view.name.as_str(), view)).collect();
-        let services = current.feature_services.iter().map(|it| (it.name.as_str(), it)).collect();
-        Self::of(views, on_demand, services)
+        let mut state = Self {
+            entities: current.entities.iter().map(|it| (it.name.as_str(), it)).collect(),
+            views: current.feature_views.iter().map(|it| (it.name.as_str(), it)).collect(),
+            on_demand: current.on_demand_feature_views.iter().map(|it| (it.name.as_str(), it)).collect(),
+            services: current.feature_services.iter().map(|it| (it.name.as_str(), it)).collect(),
+            datasets: current.saved_datasets.iter().map(|it| (it.name.as_str(), it)).collect(),
+            users: BTreeMap::new(),
+        };
+        state.note_users();
+        state
     }
 
     /// What it will hold: what is defined, and what is kept because it is not managed.
     pub(super) fn after(current: &'a Catalog, desired: &'a Definitions) -> Self {
-        let kept = current.feature_views.iter().filter(|view| current.keeps_view(&view.name));
-        let mut views: BTreeMap<_, _> = kept.map(|view| (view.name.as_str(), view)).collect();
-        views.extend(desired.feature_views.iter().map(|view| (view.name.as_str(), view)));
-        let kept = current.on_demand_feature_views.iter().filter(|view| current.keeps_view(&view.name));
-        let mut on_demand: BTreeMap<_, _> = kept.map(|view| (view.name.as_str(), view)).collect();
-        on_demand.extend(desired.on_demand_feature_views.iter().map(|view| (view.name.as_str(), view)));
-        let services = desired.feature_services.iter().map(|it| (it.name.as_str(), it)).collect();
-        Self::of(views, on_demand, services)
-    }
-
-    fn of(
-        views: BTreeMap<&'a str, &'a FeatureView>,
-        on_demand: BTreeMap<&'a str, &'a OnDemandFeatureView>,
-        services: BTreeMap<&'a str, &'a FeatureService>,
-    ) -> Self {
-        let mut state = Self { views, on_demand, services, users: BTreeMap::new() };
+        let mut state = Self {
+            services: desired.feature_services.iter().map(|it| (it.name.as_str(), it)).collect(),
+            datasets: current.saved_datasets.iter().map(|it| (it.name.as_str(), it)).collect(),
+            ..Self::default()
+        };
+        let kept = current.entities.iter().filter(|it| current.keeps_entity(&it.name));
+        state.entities.extend(kept.chain(&desired.entities).map(|it| (it.name.as_str(), it)));
+        let kept = current.feature_views.iter().filter(|it| current.keeps_view(&it.name));
+        state.views.extend(kept.chain(&desired.feature_views).map(|it| (it.name.as_str(), it)));
+        let kept = current.on_demand_feature_views.iter().filter(|it| current.keeps_view(&it.name));
+        let all = kept.chain(&desired.on_demand_feature_views);
+        state.on_demand.extend(all.map(|it| (it.name.as_str(), it)));
         state.note_users();
         state
     }
@@ -54,6 +61,16 @@ impl<'a> State<'a> {
         let of_view = self.views.get(view).map(|view| view.features.as_slice());
         let features = of_view.or_else(|| self.on_demand.get(view).map(|view| view.features.as_slice()))?;
         features.iter().find(|field| field.name == feature)
+    }
+
+    /// Whether there is a view of either kind.
+    pub(super) fn has_view(&self, view: &str) -> bool {
+        self.views.contains_key(view) || self.on_demand.contains_key(view)
+    }
+
+    /// Whether features of this view can be asked for.
+    pub(super) fn serves(&self, view: &str) -> bool {
+        self.views.get(view).is_none_or(|view| !view.disabled)
     }
 
     /// The join keys of a view; none for an on-demand view.
@@ -68,6 +85,7 @@ impl<'a> State<'a> {
             Kind::FeatureView => self.views.contains_key(name),
             Kind::OnDemandFeatureView => self.on_demand.contains_key(name),
             Kind::FeatureService => self.services.contains_key(name),
+            Kind::SavedDataset => self.datasets.contains_key(name),
             Kind::Project | Kind::Entity | Kind::DataSource => false,
         }
     }
@@ -84,6 +102,34 @@ impl<'a> State<'a> {
             }
         }
         found
+    }
+
+    /// What uses an object directly.
+    pub(super) fn direct_users_of(&self, object: &ObjectRef) -> impl Iterator<Item = &ObjectRef> {
+        self.users.get(object).into_iter().flatten()
+    }
+
+    /// What a saved dataset was made of: its references by view, with the names and keys that its service gave them.
+    pub(super) fn parts_of(&self, dataset: &DatasetRecipe) -> Vec<Projection> {
+        let service = dataset.feature_service.as_deref().and_then(|name| self.services.get(name));
+        let mut parts: Vec<Projection> = Vec::new();
+        for (prefix, feature) in dataset.features.iter().filter_map(|reference| reference.split_once(':')) {
+            let of_service = service.and_then(|service| {
+                service.projections.iter().find(|projection| name_to_use(projection) == prefix)
+            });
+            let view = of_service.map_or(prefix, |projection| projection.view.as_str());
+            let Some(field) = self.feature(view, feature) else { continue };
+            match parts.iter_mut().find(|part| name_to_use(part) == prefix) {
+                Some(part) => part.features.push(field.clone()),
+                None => parts.push(Projection {
+                    view: view.to_owned(),
+                    alias: (view != prefix).then(|| prefix.to_owned()),
+                    features: vec![field.clone()],
+                    join_key_map: of_service.map(|it| it.join_key_map.clone()).unwrap_or_default(),
+                }),
+            }
+        }
+        parts
     }
 
     fn note_users(&mut self) {
@@ -110,11 +156,16 @@ impl<'a> State<'a> {
             let user = object(Kind::FeatureService, name);
             service.projections.iter().for_each(|projection| note(self.view_of(projection), &user));
         }
+        for (name, dataset) in &self.datasets {
+            let user = object(Kind::SavedDataset, name);
+            self.parts_of(dataset).iter().for_each(|part| note(self.view_of(part), &user));
+            dataset.feature_service.iter().for_each(|it| note(object(Kind::FeatureService, it), &user));
+        }
         self.users = users;
     }
 
     /// The view of a projection; a registry may pin a version of it (`view@v3`).
-    fn view_of(&self, projection: &Projection) -> ObjectRef {
+    pub(super) fn view_of(&self, projection: &Projection) -> ObjectRef {
         let name = projection.view.as_str();
         let is_known = self.views.contains_key(name) || self.on_demand.contains_key(name);
         let name = if is_known { name } else { name.split_once('@').map_or(name, |(view, _)| view) };

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 mod agrees_with_apply;
 mod impact;
+mod markdown;
 mod rendering;
+mod usage;
 
 /// Definitions from the text of one file.
 fn definitions(text: &str) -> Definitions {

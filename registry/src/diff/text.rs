@@ -1,8 +1,8 @@
-//! A plan for people: aligned text for a terminal, Markdown for a pull request.
+//! A plan for people: aligned text for a terminal.
 
 use similar::{ChangeTag, TextDiff};
 
-use super::plan::{Action, FieldChange, ObjectChange, ObjectRef, Plan};
+use super::plan::{Action, Counts, Effect, FieldChange, ObjectChange, ObjectRef, Plan};
 
 const GREEN: &str = "\u{1b}[32m";
 const YELLOW: &str = "\u{1b}[33m";
@@ -29,46 +29,21 @@ pub fn plan_text(plan: &Plan, colour: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The plan as Markdown: a headline, and the changes in a block that shows signs in colour.
-pub fn plan_markdown(plan: &Plan) -> String {
-    let plain = Paint { colour: false };
-    let mut text = format!("### Plan for project `{}`\n\n{}\n", plan.project, summary(plan, plain));
-    let refused = plan.conflicts.iter().map(|conflict| format!("- **apply would refuse**: {conflict}\n"));
-    let refused: String = refused.collect();
-    let broken = broken_list(plan);
-    if !broken.is_empty() || !refused.is_empty() {
-        text = format!("{text}\n{broken}{refused}");
-    }
-    if plan.has_changes() {
-        let lines: Vec<String> = change_lines(plan, false).iter().map(|line| sign_first(line)).collect();
-        // A fence that no value can close.
-        let fence = "`".repeat(longest_run_of_ticks(&lines).max(2) + 1);
-        text = format!("{text}\n{fence}diff\n{}\n{fence}\n", lines.join("\n"));
-    }
-    text
-}
-
 /// The changes of a plan as lines.
 pub(super) fn change_lines(plan: &Plan, colour: bool) -> Vec<String> {
+    plan.changes.iter().flat_map(|change| lines_of(change, colour)).collect()
+}
+
+/// One change as lines.
+pub(super) fn lines_of(change: &ObjectChange, colour: bool) -> Vec<String> {
     let mut lines = Vec::new();
-    for change in &plan.changes {
-        write_change(change, Paint { colour }, &mut lines);
-    }
+    write_change(change, Paint { colour }, &mut lines);
     lines
 }
 
-/// What breaks as a list, and the changes with `more` lines in a block that shows signs in colour.
-pub(super) fn change_markdown(plan: &Plan, more: &[String]) -> String {
-    let broken = broken_list(plan);
-    let mut text = if broken.is_empty() { String::new() } else { format!("\n{broken}") };
-    let lines: Vec<String> =
-        change_lines(plan, false).iter().chain(more).map(|line| sign_first(line)).collect();
-    if !lines.is_empty() {
-        // A fence that no value can close.
-        let fence = "`".repeat(longest_run_of_ticks(&lines).max(2) + 1);
-        text = format!("{text}\n{fence}diff\n{}\n{fence}\n", lines.join("\n"));
-    }
-    text
+/// What the plan comes to, in one line without colours.
+pub(super) fn summary_text(plan: &Plan) -> String {
+    summary(plan, Paint { colour: false })
 }
 
 /// `1 created, 2 updated, 0 deleted, 3 unchanged.`, and how many changes break something.
@@ -78,38 +53,7 @@ pub(super) fn count_lines(plan: &Plan) -> String {
         "{} created, {} updated, {} deleted, {} unchanged.",
         counts.created, counts.updated, counts.deleted, counts.unchanged
     );
-    match counts.breaking {
-        0 => line,
-        1 => format!("{line} 1 change breaks what uses it."),
-        more => format!("{line} {more} changes break what uses them."),
-    }
-}
-
-fn broken_list(plan: &Plan) -> String {
-    let broken =
-        plan.changes.iter().flat_map(|change| change.breaks.iter().map(move |found| (change, found)));
-    let lines = broken.map(|(change, found)| {
-        let (cause, user) = (quoted(&change.object), quoted(&found.user));
-        format!("- **breaks** {user} (by the change of {cause}): {}\n", found.reason)
-    });
-    lines.collect()
-}
-
-/// Readers of `diff` blocks colour a line by its first character.
-fn sign_first(line: &str) -> String {
-    let text = line.trim_start();
-    let indent = &line[..line.len() - text.len()];
-    match text.split_at_checked(1) {
-        // Signs stand behind two or six blanks; a line of a text that has none stands behind more.
-        Some((sign @ ("+" | "-" | "!" | "~"), rest)) if matches!(indent.len(), 2 | 6) => {
-            format!("{sign}{indent}{rest}")
-        }
-        _ => line.to_owned(),
-    }
-}
-
-fn longest_run_of_ticks(lines: &[String]) -> usize {
-    lines.iter().flat_map(|line| line.split(|letter| letter != '`')).map(str::len).max().unwrap_or_default()
+    with_breaks(line, counts, Paint { colour: false })
 }
 
 #[derive(Clone, Copy)]
@@ -137,11 +81,19 @@ fn summary(plan: &Plan, paint: Paint) -> String {
         "Plan for project `{}`: {} to create, {} to update, {} to delete, {} unchanged.",
         plan.project, counts.created, counts.updated, counts.deleted, counts.unchanged
     );
-    match counts.breaking {
-        0 => line,
-        1 => format!("{line} {}", paint.with(RED, "1 change breaks what uses it.")),
-        more => format!("{line} {}", paint.with(RED, &format!("{more} changes break what uses them."))),
-    }
+    with_breaks(line, counts, paint)
+}
+
+/// A line, and behind it how much breaks, if anything does.
+fn with_breaks(line: String, counts: Counts, paint: Paint) -> String {
+    let objects =
+        if counts.broken == 1 { "1 object".to_owned() } else { format!("{} objects", counts.broken) };
+    let breaks = match counts.breaking {
+        0 => return line,
+        1 => format!("1 change breaks {objects}."),
+        more => format!("{more} changes break {objects}."),
+    };
+    format!("{line} {}", paint.with(RED, &breaks))
 }
 
 fn write_change(change: &ObjectChange, paint: Paint, lines: &mut Vec<String>) {
@@ -156,19 +108,19 @@ fn write_change(change: &ObjectChange, paint: Paint, lines: &mut Vec<String>) {
     if change.action != Action::Delete {
         write_fields(change, paint, lines);
     }
-    // Who uses what is new can be read from what uses it.
-    if !change.used_by.is_empty() && change.action != Action::Create {
-        let users: Vec<String> = change.used_by.iter().map(named).collect();
-        lines.push(format!("    used by {}", users.join(", ")));
-    }
     for found in &change.breaks {
         let text = format!("  ! breaks {}: {}", named(&found.user), printable(&found.reason));
         lines.push(paint.with(RED, &text));
     }
-}
-
-fn quoted(object: &ObjectRef) -> String {
-    format!("{} `{}`", object.kind, printable(&object.name))
+    // Who uses what is new can be read from what uses it.
+    if change.action != Action::Create {
+        for (effect, verb) in [(Effect::Changes, "changes"), (Effect::Nothing, "used by")] {
+            let users: Vec<String> = change.users_with(effect).map(named).collect();
+            if !users.is_empty() {
+                lines.push(format!("    {verb} {}", users.join(", ")));
+            }
+        }
+    }
 }
 
 fn named(object: &ObjectRef) -> String {

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::compare::diff;
 use super::json::plan_json;
+use super::markdown::change_markdown;
 use super::plan::{Action, ObjectRef, Plan};
-use super::text::{change_lines, change_markdown, count_lines};
+use super::text::{change_lines, count_lines};
 use crate::document::{ObjectKind, RegistryDocument};
 use crate::kind::Kind;
 use crate::model::{Catalog, Definitions, Project, ViewKind};
@@ -41,7 +42,10 @@ impl VersionDiff {
 /// is missing on one side is an empty one.
 pub fn diff_versions(before: &RegistryDocument, after: &RegistryDocument, project: &str) -> VersionDiff {
     let (old, new) = (before.catalog_or_empty(project), after.catalog_or_empty(project));
-    let mut plan = diff(&everything(&old), &as_wanted(&new));
+    let mut was = everything(&old);
+    // A dataset that went cannot break.
+    was.saved_datasets.retain(|dataset| new.saved_datasets.iter().any(|it| it.name == dataset.name));
+    let mut plan = diff(&was, &as_wanted(&new));
     if new.project_object.is_none() {
         // What is wanted always has a project; a version need not.
         plan.unchanged.retain(|object| object.kind != Kind::Project);

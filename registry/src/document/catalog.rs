@@ -22,6 +22,7 @@ pub(crate) struct ProjectObjects {
     pub(crate) label_views: Vec<core::LabelView>,
     pub(crate) on_demand_feature_views: Vec<core::OnDemandFeatureView>,
     pub(crate) feature_services: Vec<core::FeatureService>,
+    pub(crate) saved_datasets: Vec<core::SavedDataset>,
     /// Kinds that are only named: (kind, name).
     pub(crate) others: Vec<(ObjectKind, String)>,
 }
@@ -44,10 +45,13 @@ impl ProjectObjects {
                         objects.on_demand_feature_views.extend(decoded(payload))
                     }
                     ObjectKind::FeatureService => objects.feature_services.extend(decoded(payload)),
-                    ObjectKind::FeatureTable
-                    | ObjectKind::SavedDataset
-                    | ObjectKind::ValidationReference
-                    | ObjectKind::Permission => objects.others.push((id.kind, id.name.clone())),
+                    ObjectKind::SavedDataset => {
+                        objects.saved_datasets.extend(decoded::<core::SavedDataset>(payload));
+                        objects.others.push((id.kind, id.name.clone()));
+                    }
+                    ObjectKind::FeatureTable | ObjectKind::ValidationReference | ObjectKind::Permission => {
+                        objects.others.push((id.kind, id.name.clone()))
+                    }
                     ObjectKind::ProjectMetadata => {}
                 }
             }
@@ -158,12 +162,7 @@ impl ProjectObjects {
                 .into_iter()
                 .map(|service| lift::feature_service(service, current_version))
                 .collect(),
-            saved_datasets: self
-                .others
-                .into_iter()
-                .filter(|(kind, _)| *kind == ObjectKind::SavedDataset)
-                .map(|(_, name)| name)
-                .collect(),
+            saved_datasets: self.saved_datasets.into_iter().map(lift::saved_dataset).collect(),
             unmanaged,
         }
     }
@@ -209,8 +208,11 @@ fn decoded<M: Message + Default>(payload: &[u8]) -> Option<M> {
 
 #[cfg(test)]
 mod tests {
+    use backsight_proto::feast::core;
+    use prost::Message;
+
     use crate::document::RegistryDocument;
-    use crate::model::{Catalog, OnDemandInput, SourceKind, ValueType, ViewKind};
+    use crate::model::{Catalog, DatasetRecipe, OnDemandInput, SourceKind, ValueType, ViewKind};
 
     fn feast(project: &str) -> Catalog {
         let bytes = include_bytes!("../../testdata/feast-0.67.pb");
@@ -311,6 +313,33 @@ mod tests {
         assert_eq!(routes[0].join_key_map["driver_id"], "origin_id");
         assert_eq!(names(&routes[1].features, |field| &field.name), ["acc_rate"]);
         assert_eq!(routes[2].view, "pushed", "the pinned version is the current one");
+    }
+
+    #[test]
+    fn a_saved_dataset_says_what_it_was_made_of() {
+        let dataset = |name: &str, service: &str| core::SavedDataset {
+            spec: Some(core::SavedDatasetSpec {
+                name: name.to_owned(),
+                project: "first".to_owned(),
+                features: vec!["driver_hourly_stats:conv_rate".to_owned()],
+                feature_service_name: service.to_owned(),
+                ..core::SavedDatasetSpec::default()
+            }),
+            meta: None,
+        };
+        let registry = core::Registry {
+            registry_schema_version: "1".to_owned(),
+            saved_datasets: vec![dataset("june", "model_v1"), dataset("july", "")],
+            ..core::Registry::default()
+        };
+        let catalog = RegistryDocument::parse(&registry.encode_to_vec()).unwrap().catalog("first").unwrap();
+        let made = |name: &str, service: Option<&str>| DatasetRecipe {
+            name: name.to_owned(),
+            features: vec!["driver_hourly_stats:conv_rate".to_owned()],
+            feature_service: service.map(str::to_owned),
+        };
+        assert_eq!(catalog.saved_datasets, [made("june", Some("model_v1")), made("july", None)]);
+        assert_eq!(catalog.unmanaged.len(), 2, "they are kept");
     }
 
     #[test]

@@ -182,6 +182,7 @@ impl From<Kind> for ObjectKind {
             Kind::FeatureView => Self::FeatureView,
             Kind::OnDemandFeatureView => Self::OnDemandFeatureView,
             Kind::FeatureService => Self::FeatureService,
+            Kind::SavedDataset => Self::SavedDataset,
         }
     }
 }

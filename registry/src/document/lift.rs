@@ -7,8 +7,8 @@ use backsight_proto::feast::core::file_format::Format;
 use backsight_proto::feast::core::on_demand_source::Source;
 
 use crate::model::{
-    DataSource, Entity, FeatureService, FeatureView, Field, OnDemandFeatureView, OnDemandInput, Project,
-    Projection, SourceKind, Ttl, ValueType, ViewKind,
+    DataSource, DatasetRecipe, Entity, FeatureService, FeatureView, Field, OnDemandFeatureView,
+    OnDemandInput, Project, Projection, SourceKind, Ttl, ValueType, ViewKind,
 };
 
 /// Feast's internal entity, which stands in every project and in every entity-less view.
@@ -216,6 +216,15 @@ fn without_dummy(entities: Vec<String>) -> Vec<String> {
 
 fn join_keys(columns: Vec<core::FeatureSpecV2>) -> Vec<Field> {
     columns.into_iter().filter(|column| column.name != DUMMY_JOIN_KEY).map(field).collect()
+}
+
+pub(crate) fn saved_dataset(message: core::SavedDataset) -> DatasetRecipe {
+    let spec = message.spec.unwrap_or_default();
+    DatasetRecipe {
+        name: spec.name,
+        features: spec.features,
+        feature_service: non_empty(spec.feature_service_name),
+    }
 }
 
 /// A projection; only these parts are believed, everything else is resolved through the view.

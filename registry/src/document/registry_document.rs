@@ -131,6 +131,12 @@ impl RegistryDocument {
         ProjectObjects::read(&self.records, project).into_catalog(project)
     }
 
+    /// The objects of one project alone, as they stand here.
+    pub fn of_project(&self, project: &str) -> Self {
+        let is_of_project = |record: &&Record| record.id.as_ref().is_some_and(|id| id.project == project);
+        Self { records: self.records.iter().filter(is_of_project).cloned().collect() }
+    }
+
     /// The unique id of this state, fresh with every write; `None` when the writer gave none.
     pub fn version_id(&self) -> Option<String> {
         let payload = self.last_payload(VERSION_ID)?;

@@ -139,6 +139,8 @@ mod tests {
         assert_eq!(again.to_bytes(), first.to_bytes(), "the same dataset again changes nothing");
         let moved = first.save_dataset("p", &dataset("/b"), &mut stamp).unwrap();
         assert_eq!(moved.saved_dataset_uri("p", "january").as_deref(), Some("/b"));
-        assert_eq!(moved.catalog_or_empty("p").saved_datasets, ["january"]);
+        let held = moved.catalog_or_empty("p").saved_datasets;
+        let made_of: Vec<_> = held.iter().map(|it| (it.name.as_str(), it.features.as_slice())).collect();
+        assert_eq!(made_of, [("january", ["stats:x".to_owned()].as_slice())]);
     }
 }

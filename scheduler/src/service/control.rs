@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use backsight_proto::ErrorCode;
 use backsight_proto::control::control_server::Control;
 use backsight_proto::control::{
-    ChangeRegistryRequest, ChangeRegistryResponse, DescribeRequest, ExecutorInfo, Explanation,
-    FindSpineRequest, GetJobRequest, Job as JobMessage, ListJobsRequest, ListJobsResponse,
-    ListRegistryVersionsRequest, PreviewRequest, PreviewResult, PruneRegistryHistoryRequest,
-    PrunedRegistryHistory, ReadRegistryRequest, ReadRegistryVersionRequest, RegistryState, RegistryVersion,
-    RegistryVersions, ServerInfo, SpineChunk, StoredSpine, SubmitRequest, SyncExecutorRequest,
-    SyncExecutorResponse,
+    ChangeRegistryRequest, ChangeRegistryResponse, CheckSourcesRequest, CheckSourcesResponse,
+    DescribeRequest, ExecutorInfo, Explanation, FindSpineRequest, GetJobRequest, Job as JobMessage,
+    ListJobsRequest, ListJobsResponse, ListRegistryVersionsRequest, PreviewRequest, PreviewResult,
+    PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest, ReadRegistryVersionRequest,
+    RegistryState, RegistryVersion, RegistryVersions, ServerInfo, SpineChunk, StoredSpine, SubmitRequest,
+    SyncExecutorRequest, SyncExecutorResponse,
 };
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
@@ -111,6 +111,10 @@ impl Control for ControlService {
             "the registry's history was asked to be pruned"
         );
         pruned.map(Response::new).map_err(status)
+    }
+
+    async fn check_sources(&self, request: Request<CheckSourcesRequest>) -> Answer<CheckSourcesResponse> {
+        previews::check_sources(&self.shared, request.into_inner()).await.map(Response::new)
     }
 
     async fn find_spine(&self, request: Request<FindSpineRequest>) -> Answer<StoredSpine> {

@@ -1,20 +1,22 @@
-//! What is answered at once and kept nowhere: how a retrieval would be done, and its first rows.
+//! What is answered at once and kept nowhere: how a retrieval would be done, its first rows, a look at sources.
 
 use std::time::Duration;
 
 use arrow::ipc::writer::StreamWriter;
 use backsight_proto::ErrorCode;
 use backsight_proto::control::{
-    Explanation as ExplanationMessage, PreviewRequest, PreviewResult, SubmitRequest,
+    CheckSourcesRequest, CheckSourcesResponse, Explanation as ExplanationMessage, PreviewRequest,
+    PreviewResult, SubmitRequest,
 };
 use backsight_retrieval::{Explanation, RetrievalEngine, RunContext, plan_shard, preview as run_preview};
 use datafusion::physical_plan::displayable;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 
-use super::failures::{of_retrieval, refuse};
+use super::failures::{of_retrieval, refuse, status};
 use super::submissions::request_of;
 use crate::driver::{Shared, prepare_request};
+use crate::registry_service;
 
 /// Rows that a preview shows at most.
 const ROWS_MAX: u64 = 10_000;
@@ -54,6 +56,16 @@ pub(crate) async fn explain(
     let json = serde_json::to_string(&explained);
     let explanation_json = json.map_err(|e| refuse(ErrorCode::Bug, e.to_string(), None))?;
     Ok(ExplanationMessage { explanation_json })
+}
+
+/// What source files hold of what definitions say. It reads as many footers as an explanation does.
+pub(crate) async fn check_sources(
+    shared: &Shared,
+    request: CheckSourcesRequest,
+) -> Result<CheckSourcesResponse, Status> {
+    let _place = place(&shared.previews, PLACE_TIMEOUT).await?;
+    let options = &shared.options;
+    registry_service::check_sources(&options.stores, &options.repo, request).await.map_err(status)
 }
 
 /// The first rows of a retrieval and the report over all. When the caller goes away, the work stops.

@@ -79,9 +79,10 @@ fn breaks_are_found_where_they_come_from() {
             &[("join_keys: [driver_id]", "join_keys: [id]")],
             &[
                 "update entity driver: join_key driver_id > id",
-                "update feature view driver_stats: join_keys.driver_id Int64 > none; join_keys.id none > Int64",
+                "  derived `driver_stats` needs the spine column `id`",
                 "  model_v1 `driver_stats` needs the spine column `id`",
                 "  model_v2 `driver_stats` needs the spine column `id`",
+                "update feature view driver_stats: join_keys.driver_id Int64 > none; join_keys.id none > Int64",
             ],
         ),
         (
@@ -89,9 +90,10 @@ fn breaks_are_found_where_they_come_from() {
             &[("value_type: INT64", "value_type: STRING")],
             &[
                 "update entity driver: value_type Int64 > String",
-                "update feature view driver_stats: join_keys.driver_id Int64 > String",
+                "  derived spine column `driver_id` becomes String, it was Int64",
                 "  model_v1 spine column `driver_id` becomes String, it was Int64",
                 "  model_v2 spine column `driver_id` becomes String, it was Int64",
+                "update feature view driver_stats: join_keys.driver_id Int64 > String",
             ],
         ),
         (
@@ -101,6 +103,8 @@ fn breaks_are_found_where_they_come_from() {
                 "update data source ask: schema.amount Float64 > none; schema.fare none > Float64",
                 "  derived needs the request value `fare`",
                 "  derived request value `amount` is gone",
+                "  model_v2 through on-demand feature view `derived`: needs the request value `fare`",
+                "  model_v2 through on-demand feature view `derived`: request value `amount` is gone",
                 "update on-demand feature view derived: inputs.ask:amount Float64 > none; inputs.ask:fare none > Float64",
             ],
         ),
@@ -146,7 +150,7 @@ fn breaks_are_found_where_they_come_from() {
 #[test]
 fn users_are_found_through_others() {
     let plan = plan(REPO, &edited(&[("path: data/stats.parquet", "path: elsewhere")]));
-    let users: Vec<&str> = plan.changes[0].used_by.iter().map(|user| user.name.as_str()).collect();
+    let users: Vec<&str> = plan.changes[0].used_by.iter().map(|user| user.object.name.as_str()).collect();
     assert_eq!(users, ["driver_stats", "derived", "model_v1", "model_v2"]);
 }
 
@@ -179,8 +183,9 @@ features: [other]
     let deleted = plan.changes.iter().find(|change| change.object.name == "driver_stats").unwrap();
     assert_eq!(deleted.action, Action::Delete);
     let reasons: Vec<&str> = deleted.breaks.iter().map(|found| found.reason.as_str()).collect();
-    assert_eq!(reasons, ["feature `driver_stats:conv_rate` is gone"]);
-    assert_eq!(deleted.used_by.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["model_v1"]);
+    assert_eq!(reasons, ["feature view `driver_stats` is gone"]);
+    let users: Vec<&str> = deleted.used_by.iter().map(|user| user.object.name.as_str()).collect();
+    assert_eq!(users, ["model_v1"]);
 }
 
 #[test]
@@ -260,7 +265,7 @@ fn a_registry_of_feast_loses_only_what_definitions_express() {
             Kind::Entity => current.keeps_entity(name),
             Kind::DataSource => current.keeps_data_source(name),
             Kind::FeatureView | Kind::OnDemandFeatureView => current.keeps_view(name),
-            Kind::Project | Kind::FeatureService => false,
+            Kind::Project | Kind::FeatureService | Kind::SavedDataset => false,
         };
         assert!(!is_kept, "{:?}", change.object);
     }
