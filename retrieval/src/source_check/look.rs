@@ -13,6 +13,7 @@ use super::decide::decide;
 use super::finding::{FindingKind, Severity, SourceFinding, SourceReport};
 use super::shape::SourceShape;
 use crate::error::RetrievalError;
+use crate::hive::{declared_columns, hive_columns};
 use crate::parquet_table::read_footer;
 use crate::wire_failure::WireFailure;
 
@@ -49,6 +50,8 @@ struct Place<'a> {
     views: Vec<&'a FeatureView>,
     /// Its columns, or why they are not known.
     outcome: Result<SourceShape, SourceFinding>,
+    /// The files that are looked at.
+    files: Vec<Location>,
     /// Files that could not be read.
     failures: Vec<RetrievalError>,
 }
@@ -79,11 +82,14 @@ async fn look(stores: &Stores, views: &[FeatureView], check: SourceCheck<'_>) ->
     let mut looked: Vec<Place<'_>> = Vec::with_capacity(listed.len());
     let mut files: Vec<(usize, FileEntry)> = Vec::new();
     for ((location, views), listed) in places.into_iter().zip(listed) {
+        let mut kept = Vec::new();
         let outcome = match listed {
             Ok(entries) => {
                 let shape = SourceShape::new(location.to_string(), entries.len());
                 let number = looked.len();
-                files.extend(spread(entries, FILES_PER_SOURCE_MAX).into_iter().map(|it| (number, it)));
+                let entries = spread(entries, FILES_PER_SOURCE_MAX);
+                kept.extend(entries.iter().map(|entry| entry.location.clone()));
+                files.extend(entries.into_iter().map(|it| (number, it)));
                 Ok(shape)
             }
             Err(error) => {
@@ -91,7 +97,7 @@ async fn look(stores: &Stores, views: &[FeatureView], check: SourceCheck<'_>) ->
                 Err(finding(&views, &location, FindingKind::Unreachable, failure))
             }
         };
-        looked.push(Place { location, views, outcome, failures: Vec::new() });
+        looked.push(Place { location, views, outcome, files: kept, failures: Vec::new() });
     }
     report.files = files.len();
     let footers = files.into_iter().map(|(number, entry)| {
@@ -139,8 +145,21 @@ impl Place<'_> {
             // Of a source without a readable file nothing is known.
             Ok(shape) if shape.files_read == 0 => {}
             Ok(shape) => {
+                let own: Vec<&str> = shape.columns.keys().map(String::as_str).collect();
+                let first = self.files.first().map(ToString::to_string).unwrap_or_default();
                 for view in self.views {
-                    report.findings.extend(decide(view, &shape, allow_type_drift));
+                    // What folders are read as depends on what the view declares.
+                    match hive_columns(&self.location, &self.files, &own, &declared_columns(view)) {
+                        Ok(found) => {
+                            let shape = shape.with_folders(&found.fields, &first);
+                            report.findings.extend(decide(view, &shape, allow_type_drift));
+                        }
+                        Err(error) => {
+                            let failure = WireFailure::from(&error);
+                            let found = finding(&[view], &self.location, FindingKind::TypeFamily, failure);
+                            report.findings.extend([found]);
+                        }
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 
 /// The columns of a source's files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +45,17 @@ impl SourceShape {
                 column.types.push((field.data_type().clone(), file.to_owned()));
             }
         }
+    }
+
+    /// The same with columns that folders are: every file has them.
+    #[must_use]
+    pub(super) fn with_folders(&self, columns: &[Field], first_file: &str) -> Self {
+        let mut shape = self.clone();
+        for field in columns {
+            let types = vec![(field.data_type().clone(), first_file.to_owned())];
+            shape.columns.insert(field.name().clone(), ColumnShape { types, files: self.files_read });
+        }
+        shape
     }
 
     /// The names of its columns.

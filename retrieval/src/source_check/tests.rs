@@ -328,6 +328,23 @@ async fn files_are_looked_at_once_and_all_problems_are_in_one_report() {
 }
 
 #[tokio::test]
+async fn folders_that_are_columns_are_not_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let views = views(&[]);
+    let path = |value: &str| folder.path().join(format!("data/stats/driver_id={value}/a.parquet"));
+    write(&path("7"), &with(&[("driver_id", None)]));
+    assert_eq!(look(folder.path(), &views).await.findings, []);
+    write(&path("ada"), &with(&[("driver_id", None)]));
+    let found = look(folder.path(), &views).await.findings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].message.contains("its folder says `driver_id=ada`, which is no Int64"),
+        "{}",
+        found[0].message
+    );
+}
+
+#[tokio::test]
 async fn a_report_travels_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let report = look(folder.path(), &views(&[])).await;
