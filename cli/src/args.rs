@@ -12,6 +12,7 @@ use crate::commands::completions::CompletionsArgs;
 use crate::commands::config_show::ConfigCommand;
 use crate::commands::init::InitArgs;
 use crate::commands::jobs::JobsCommand;
+use crate::commands::man::ManArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::registry::RegistryCommand;
 use crate::commands::retrieve::RetrieveArgs;
@@ -78,7 +79,7 @@ pub(crate) enum OutputFormat {
     Text,
     /// For programs; a stable contract
     Json,
-    /// For pull requests; only `plan` and `registry diff` have it
+    /// For pull requests and pages; only `plan`, `registry diff` and `config reference` have it
     Markdown,
 }
 
@@ -171,13 +172,15 @@ pub(crate) enum Command {
         after_help = "Examples:\n  backsight bench generate tiny --output bench/tiny\n  backsight bench run bench/tiny\n  backsight bench report bench/tiny/runs/*.json --output report.html"
     )]
     Bench(BenchCommand),
-    /// Every setting, its value and its origin
-    #[command(subcommand, after_help = "Example:\n  backsight config show")]
+    /// Every setting: its value and origin, its meaning
+    #[command(subcommand, after_help = "Examples:\n  backsight config show\n  backsight config reference")]
     Config(ConfigCommand),
     /// Do the whole job on sample data, in a temporary folder
     Demo(DemoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 impl Command {
@@ -214,6 +217,26 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example"), "{} has no example:\n{help}", command.get_name());
             open.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_json_on_the_page() {
+        let page = include_str!("../../docs/json.md");
+        // For people, for a shell, or without an end.
+        let without = ["demo", "completions", "scheduler", "executor", "cluster up"];
+        // Said on the page beside another one.
+        let beside = ["jobs watch", "jobs cancel"];
+        let mut open = vec![(String::new(), Cli::command())];
+        while let Some((name, command)) = open.pop() {
+            for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+                open.push((format!("{name} {}", below.get_name()).trim().to_owned(), below.clone()));
+            }
+            let is_said = name.ends_with(" describe") || beside.contains(&name.as_str());
+            if name.is_empty() || command.has_subcommands() || without.contains(&name.as_str()) || is_said {
+                continue;
+            }
+            assert!(page.contains(&format!("\n### `{name}`\n")), "`{name}`");
         }
     }
 

@@ -1,5 +1,6 @@
 //! From a request to a plan: resolve, open spine and sources, check, plan. Nothing is written here.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -156,6 +157,9 @@ impl Prepared {
         for view in &self.views {
             sources.extend(view.table.files.iter().map(|file| source(&view.resolved.label, &file.entry)));
         }
+        // Entities as of an instant come from the views' own files.
+        let mut seen = BTreeSet::new();
+        sources.retain(|source| seen.insert((source.role.clone(), source.path.clone())));
         sources
     }
 

@@ -96,7 +96,7 @@ impl SpineFrom {
     pub fn shown(&self) -> String {
         match self {
             Self::Files(uri) => uri.clone(),
-            Self::Sql(_) => "SELECT of `--spine-sql`".to_owned(),
+            Self::Sql(_) => "--spine-sql".to_owned(),
             Self::AsOf(instant) => format!("entities as of {instant}"),
         }
     }

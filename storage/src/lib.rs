@@ -19,6 +19,7 @@ mod probe;
 mod profile;
 mod s3;
 mod stores;
+mod variables;
 
 pub use error::{Cause, StorageError};
 pub use listing::FileEntry;
@@ -26,3 +27,4 @@ pub use location::Location;
 pub use object::{Version, Versioned};
 pub use options::{S3Options, StorageOptions};
 pub use stores::Stores;
+pub use variables::{StorageVariable, VARIABLES, is_shown};

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::variables::is_shown;
+
 /// Everything that [`crate::Stores`] needs to know; `Debug` shows names of settings, never a secret's value.
 #[derive(Clone)]
 pub struct StorageOptions {
@@ -84,29 +86,13 @@ fn shown(value: &str) -> &str {
     if value.contains('@') { "…" } else { value }
 }
 
-/// Settings whose value is shown in `Debug`; any other may hold a secret.
-const SHOWN: [&str; 12] = [
-    "AWS_ALLOW_HTTP",
-    "AWS_CA_BUNDLE",
-    "AWS_CONFIG_FILE",
-    "AWS_DEFAULT_REGION",
-    "AWS_EC2_METADATA_DISABLED",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_SKIP_SIGNATURE",
-    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
-];
-
 /// Environment settings with the values of secrets left out.
 struct Redacted<'a>(&'a [(String, String)]);
 
 impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |name: &str, value| {
-            if SHOWN.contains(&name) && !str::contains(value, '@') { value } else { "…" }
+            if is_shown(name) && !str::contains(value, '@') { value } else { "…" }
         };
         f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
     }

@@ -334,7 +334,7 @@ async fn a_select_reads_views_and_files() {
 async fn a_select_is_one_select_of_known_tables() {
     let world = fleet();
     let table = [
-        ("SELEC 1", "Expected: an SQL statement"),
+        ("SELEC 1", "--spine-sql`: Expected: an SQL statement"),
         ("SELECT 1; SELECT 2", "only supports a single SQL statement"),
         ("CREATE TABLE t AS SELECT 1", "it is no SELECT but `CREATE`"),
         ("COPY (SELECT 1) TO 'x.csv'", "it is no SELECT but `COPY`"),
@@ -344,6 +344,8 @@ async fn a_select_is_one_select_of_known_tables() {
         ("SELECT * FROM veiw", "there is no table `veiw`"),
         ("SELECT * FROM information_schema.tables", "there is no table `information_schema.tables`"),
         ("SELECT nothing FROM view", "nothing"),
+        ("SELECT id, now() AS event_timestamp FROM view", "`now()` does not give the same each time"),
+        ("SELECT id FROM view WHERE random() < (SELECT 1)", "`random()` does not give the same each time"),
         ("SELECT a.id, b.id FROM view a, view b", "two of its columns are called `id`"),
     ];
     for (sql, said) in table {

@@ -1,4 +1,4 @@
-//! `config show`: every setting that has an effect, its value, where it comes from.
+//! `config show`: every setting that has an effect, its value, where it comes from; and the commands about settings.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -18,10 +18,25 @@ pub(crate) enum ConfigCommand {
         after_help = "Examples:\n  backsight config show\n  backsight -c client config show --output-format json"
     )]
     Show,
+    /// Show every setting that there is: its names, type, default and meaning
+    #[command(
+        after_help = "Examples:\n  backsight config reference\n  backsight config reference --output-format markdown > settings.md"
+    )]
+    Reference,
 }
 
-/// Shows the settings.
-pub(crate) fn run(ConfigCommand::Show: &ConfigCommand, program: &Program) -> Result<Done, Failure> {
+/// Runs a command about settings.
+pub(crate) fn run(command: &ConfigCommand, program: &Program) -> Result<Done, Failure> {
+    match command {
+        ConfigCommand::Show => show(program),
+        ConfigCommand::Reference => {
+            super::config_reference::run(program);
+            Ok(Done::Done)
+        }
+    }
+}
+
+fn show(program: &Program) -> Result<Done, Failure> {
     let workspace = Workspace::open(program)?;
     let available = program.environment.available_memory();
     let memory = match available {

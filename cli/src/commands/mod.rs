@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod catalog;
 pub(crate) mod completions;
+mod config_reference;
 pub(crate) mod config_show;
 mod conflict;
 mod consent;
@@ -11,12 +12,14 @@ mod demo;
 pub(crate) mod init;
 pub(crate) mod jobs;
 mod list;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod retrieve;
 pub(crate) mod services;
 
 use crate::args::{Command, GlobalArgs, OutputFormat};
+use crate::commands::config_show::ConfigCommand;
 use crate::commands::registry::RegistryCommand;
 use crate::environment::Environment;
 use crate::errors::Failure;
@@ -57,9 +60,16 @@ impl Done {
 
 /// Runs a command.
 pub(crate) async fn dispatch(command: Command, program: &Program) -> Result<Done, Failure> {
-    let has_markdown = matches!(&command, Command::Plan(_) | Command::Registry(RegistryCommand::Diff(_)));
+    let has_markdown = matches!(
+        &command,
+        Command::Plan(_)
+            | Command::Registry(RegistryCommand::Diff(_))
+            | Command::Config(ConfigCommand::Reference)
+    );
     if program.terminal.format() == OutputFormat::Markdown && !has_markdown {
-        let failure = Failure::usage("`--output-format markdown` is for `plan` and `registry diff` only");
+        let failure = Failure::usage(
+            "`--output-format markdown` is for `plan`, `registry diff` and `config reference` only",
+        );
         return Err(failure.with_hint("allowed here: `text`, `json`"));
     }
     // A retrieval has an output to leave clean; all others may end between any two steps.
@@ -112,5 +122,6 @@ async fn run(command: Command, program: &Program) -> Result<Done, Failure> {
         Command::Bench(command) => bench::run(command, program).await,
         Command::Demo(_) => demo::run(program).await,
         Command::Completions(args) => completions::run(&args, program),
+        Command::Man(args) => man::run(&args, program),
     }
 }

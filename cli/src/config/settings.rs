@@ -1,7 +1,8 @@
 //! Which setting wins (default, file, environment, flag) and what `config show` says about each.
 
-use backsight_registry::feature_store::{FeatureStoreConfig, Origin};
+use backsight_registry::feature_store::{FeatureStoreConfig, Origin, SETTINGS};
 use backsight_registry::size::parse_size;
+use backsight_storage::is_shown;
 
 use crate::environment::Environment;
 use crate::errors::Failure;
@@ -17,38 +18,15 @@ pub(crate) struct Row {
     pub(crate) origin: String,
 }
 
-/// Settings of the file that a variable overrides: its key, the variable.
-const OVERRIDES: [(&str, &str); 6] = [
-    ("backsight.memory_limit", "BACKSIGHT_MEMORY_LIMIT"),
-    ("backsight.target_partitions", "BACKSIGHT_TARGET_PARTITIONS"),
-    ("backsight.s3.endpoint", "BACKSIGHT_S3__ENDPOINT"),
-    ("backsight.s3.region", "BACKSIGHT_S3__REGION"),
-    ("backsight.s3.allow_http", "BACKSIGHT_S3__ALLOW_HTTP"),
-    ("backsight.s3.virtual_hosted_style", "BACKSIGHT_S3__VIRTUAL_HOSTED_STYLE"),
-];
-
-/// Variables of storage whose value is no secret.
-const SHOWN: [&str; 11] = [
-    "AWS_ALLOW_HTTP",
-    "AWS_CA_BUNDLE",
-    "AWS_CONFIG_FILE",
-    "AWS_DEFAULT_REGION",
-    "AWS_EC2_METADATA_DISABLED",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_SKIP_SIGNATURE",
-];
-
 /// Lets `BACKSIGHT_…` variables win over the file.
 pub(crate) fn override_from_environment(
     config: &mut FeatureStoreConfig,
     environment: &Environment,
 ) -> Result<(), Failure> {
-    for (key, variable) in OVERRIDES {
+    for entry in &SETTINGS {
+        let Some(variable) = entry.variable else { continue };
         let Some(value) = environment.variable(variable) else { continue };
+        let key = entry.key;
         let refuse = |allowed: &str| {
             Failure::usage(format!("environment variable `{variable}` is `{value}`, expected {allowed}"))
         };
@@ -69,7 +47,9 @@ pub(crate) fn override_from_environment(
             "backsight.s3.endpoint" => ours.s3.endpoint = Some(value.to_owned()),
             "backsight.s3.region" => ours.s3.region = Some(value.to_owned()),
             "backsight.s3.allow_http" => ours.s3.allow_http = flag()?,
-            _ => ours.s3.virtual_hosted_style = flag()?,
+            "backsight.s3.virtual_hosted_style" => ours.s3.virtual_hosted_style = flag()?,
+            // The registry's endpoint is known already; scheduler and state are asked for where they are used.
+            _ => continue,
         }
         if let Some(setting) = config.settings.iter_mut().find(|setting| setting.key == key) {
             setting.value = value.to_owned();
@@ -99,11 +79,7 @@ pub(crate) fn setting_rows(
         rows.push(Row { key: setting.key.to_owned(), value, origin: setting.origin.to_string() });
     }
     for (name, value) in environment.with_prefix("AWS_") {
-        let value = if SHOWN.contains(&name.as_str()) {
-            without_password(&value)
-        } else {
-            "(set, not shown)".to_owned()
-        };
+        let value = if is_shown(&name) { without_password(&value) } else { "(set, not shown)".to_owned() };
         rows.push(Row { key: name.clone(), value: Some(value), origin: "environment".to_owned() });
     }
     rows

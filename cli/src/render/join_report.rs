@@ -1,28 +1,55 @@
 //! The join report for people: one line a view, then the features with nulls in their winners, then notes.
+//!
+//! A report that would be wider than most terminals is cut into tables that are not: outcomes, reasons, ages.
 
 use backsight_retrieval::{JoinReport, ViewReport};
 
 use crate::render::table::{Align, Table};
 use crate::render::units::{count, percent, span};
+use unicode_width::UnicodeWidthStr;
 
 /// A column of the report: its header, and what it counts.
 type Reason = (&'static str, fn(&ViewReport) -> u64);
 
+/// Columns of text that most terminals show without breaking lines.
+const WIDTH_MAX: usize = 100;
+
 /// Why a spine row has no match, and ties: a column is shown when some view has one.
-const REASONS: [Reason; 8] = [
+const OUTCOMES: [Reason; 5] = [
     ("NULL INSTANT", |view| view.null_instant),
     ("NULL KEY", |view| view.null_key),
     ("HIDDEN", |view| view.hidden),
     ("NONE IN REACH", |view| view.none_in_reach),
-    ("NO SUCH KEY", |view| view.none_in_reach_because.map_or(0, |because| because.no_such_key)),
-    ("ONLY LATER", |view| view.none_in_reach_because.map_or(0, |because| because.only_later)),
-    ("EXPIRED", |view| view.none_in_reach_because.map_or(0, |because| because.expired)),
     ("TIES", |view| view.ties),
 ];
 
+/// Why nothing was in reach, where a census was taken.
+const BECAUSE: [Reason; 3] = [
+    ("NO SUCH KEY", |view| view.none_in_reach_because.map_or(0, |because| because.no_such_key)),
+    ("ONLY LATER", |view| view.none_in_reach_because.map_or(0, |because| because.only_later)),
+    ("EXPIRED", |view| view.none_in_reach_because.map_or(0, |because| because.expired)),
+];
+
+/// The cells of a view.
+type CellsOf<'a> = Box<dyn Fn(&ViewReport) -> Vec<String> + 'a>;
+
+/// A group of columns beside the name of a view: headers, and the cells of a view.
+struct Columns<'a> {
+    headers: Vec<&'static str>,
+    cells: CellsOf<'a>,
+}
+
+impl<'a> Columns<'a> {
+    /// These columns and then others.
+    fn and(self, other: Self) -> Self {
+        let headers = [self.headers, other.headers].concat();
+        Columns { headers, cells: Box::new(move |view| [(self.cells)(view), (other.cells)(view)].concat()) }
+    }
+}
+
 /// The report as text.
 pub(crate) fn join_report(report: &JoinReport) -> String {
-    let mut text = views(report).text();
+    let mut text = views(report);
     let nulls = nulls(report);
     if !nulls.is_empty() {
         text = format!("{text}\n{}", nulls.text());
@@ -36,12 +63,47 @@ pub(crate) fn join_report(report: &JoinReport) -> String {
     text
 }
 
-fn views(report: &JoinReport) -> Table {
-    let shown: Vec<&Reason> =
-        REASONS.iter().filter(|(_, of)| report.views.iter().any(|view| of(view) > 0)).collect();
-    let mut columns = vec![("VIEW", Align::Left), ("MATCHED", Align::Right), ("SHARE", Align::Right)];
-    columns.extend(shown.iter().map(|(name, _)| (*name, Align::Right)));
-    columns.extend(["AGE MIN", "MEDIAN", "P99", "MAX"].map(|name| (name, Align::Right)));
+/// All columns in one table where it is narrow enough, else a table for each group.
+fn views(report: &JoinReport) -> String {
+    let matched = Columns {
+        headers: vec!["MATCHED", "SHARE"],
+        cells: Box::new(|view| vec![count(view.matched), percent(view.matched, report.rows)]),
+    };
+    let outcomes = matched.and(shown(report, &OUTCOMES));
+    let ages = Columns {
+        headers: vec!["AGE MIN", "MEDIAN", "P99", "MAX"],
+        cells: Box::new(|view| match &view.age_ns {
+            Some(age) => [age.min, age.median, age.p99, age.max].map(span).to_vec(),
+            None => vec!["-".to_owned(); 4],
+        }),
+    };
+    let groups: Vec<Columns<'_>> = [outcomes, shown(report, &BECAUSE), ages]
+        .into_iter()
+        .filter(|group| !group.headers.is_empty())
+        .collect();
+    let whole = table(report, &groups).text();
+    if whole.lines().all(|line| line.width() <= WIDTH_MAX) {
+        return whole;
+    }
+    let parts = groups.chunks(1).map(|group| table(report, group).text());
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+/// The reasons that some view has.
+fn shown<'a>(report: &JoinReport, reasons: &'a [Reason]) -> Columns<'a> {
+    let occurs = |of: &fn(&ViewReport) -> u64| report.views.iter().any(|view| of(view) > 0);
+    let shown: Vec<&Reason> = reasons.iter().filter(|(_, of)| occurs(of)).collect();
+    Columns {
+        headers: shown.iter().map(|(name, _)| *name).collect(),
+        cells: Box::new(move |view| shown.iter().map(|(_, of)| count(of(view))).collect()),
+    }
+}
+
+/// One line a view with these groups of columns.
+fn table(report: &JoinReport, groups: &[Columns<'_>]) -> Table {
+    let headers = groups.iter().flat_map(|group| &group.headers);
+    let mut columns = vec![("VIEW", Align::Left)];
+    columns.extend(headers.map(|name| (*name, Align::Right)));
     let mut table = Table::new(&columns);
     for view in &report.views {
         let name = if view.label == view.view {
@@ -49,12 +111,8 @@ fn views(report: &JoinReport) -> Table {
         } else {
             format!("{} ({})", view.label, view.view)
         };
-        let mut cells = vec![name, count(view.matched), percent(view.matched, report.rows)];
-        cells.extend(shown.iter().map(|(_, of)| count(of(view))));
-        cells.extend(match &view.age_ns {
-            Some(age) => [age.min, age.median, age.p99, age.max].map(span),
-            None => ["-"; 4].map(str::to_owned),
-        });
+        let mut cells = vec![name];
+        cells.extend(groups.iter().flat_map(|group| (group.cells)(view)));
         table.row(cells);
     }
     table
@@ -75,7 +133,7 @@ fn nulls(report: &JoinReport) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use backsight_retrieval::{AgeReport, FeatureReport};
+    use backsight_retrieval::{AgeReport, FeatureReport, ReachReport};
 
     use super::*;
 
@@ -93,6 +151,31 @@ mod tests {
             age_ns: None,
             features: vec![FeatureReport { name: "conv".to_owned(), null_in_winner: 0 }],
         }
+    }
+
+    #[test]
+    fn a_report_that_would_be_wide_is_cut_into_tables() {
+        let because = ReachReport { no_such_key: 1, only_later: 2, expired: 3 };
+        let wide = ViewReport {
+            null_instant: 1,
+            hidden: 2,
+            none_in_reach: 6,
+            none_in_reach_because: Some(because),
+            ties: 4,
+            ..view("driver_hourly_stats")
+        };
+        let report = JoinReport { rows: 18, views: vec![wide], notes: Vec::new() };
+        let expected = "\
+VIEW                         MATCHED   SHARE  NULL INSTANT  NULL KEY  HIDDEN  NONE IN REACH  TIES
+driver_hourly_stats (stats)        8  44.4 %             1         1       2              6     4
+
+VIEW                         NO SUCH KEY  ONLY LATER  EXPIRED
+driver_hourly_stats (stats)            1           2        3
+
+VIEW                         AGE MIN  MEDIAN  P99  MAX
+driver_hourly_stats (stats)        -       -    -    -
+";
+        assert_eq!(join_report(&report), expected);
     }
 
     #[test]

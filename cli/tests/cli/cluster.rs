@@ -15,9 +15,9 @@ use crate::support::{Run, World, write_parquet};
 const RETRIEVE: &str = "-c taxi retrieve --feature-service model_v2 --spine taxi/data/spine.parquet";
 
 /// A repo whose commands go through a scheduler.
-struct Remote {
+pub(crate) struct Remote {
     world: World,
-    fake: Fake,
+    pub(crate) fake: Fake,
 }
 
 impl Remote {
@@ -28,18 +28,18 @@ impl Remote {
         Self { world, fake }
     }
 
-    fn applied() -> Self {
+    pub(crate) fn applied() -> Self {
         let remote = Self::new();
         remote.run("-c taxi apply --yes").expect(0);
         remote
     }
 
-    fn run(&self, line: &str) -> Run {
+    pub(crate) fn run(&self, line: &str) -> Run {
         self.world.run(line)
     }
 
     /// Jobs succeed with the manifest that a retrieval in this process has.
-    fn succeed(&self) -> Value {
+    pub(crate) fn succeed(&self) -> Value {
         self.run("--scheduler none -c taxi apply --yes").expect(0);
         let line = format!("--scheduler none {RETRIEVE} --output out/here --output-format json");
         let manifest = self.run(&line).expect(0).json()["manifest"].clone();

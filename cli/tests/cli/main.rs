@@ -14,6 +14,8 @@ mod concurrent;
 mod fake;
 mod flow;
 mod interrupt;
+mod json;
+mod pages;
 mod registry;
 mod review;
 mod s3;

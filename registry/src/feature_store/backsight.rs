@@ -26,15 +26,17 @@ const SECRETS: &[(&str, &str)] = &[
     ("token", SECRET),
 ];
 
+/// Keys of `backsight`; each has an entry in [`super::SETTINGS`].
+pub(super) const BACKSIGHT_KEYS: &[&str] = &["scheduler", "state", "s3", "memory_limit", "target_partitions"];
+/// Keys of `backsight.s3`; each has an entry in [`super::SETTINGS`].
+pub(super) const S3_KEYS: &[&str] = &["endpoint", "region", "allow_http", "virtual_hosted_style"];
+
 pub(super) fn read_backsight(
     config: &Reader<'_>,
     settings: &mut Settings,
     problems: &mut Problems,
 ) -> BacksightConfig {
-    let keys = Keys {
-        allowed: &["scheduler", "state", "s3", "memory_limit", "target_partitions"],
-        refused: SECRETS,
-    };
+    let keys = Keys { allowed: BACKSIGHT_KEYS, refused: SECRETS };
     let node = config.get("backsight").map(|pair| &pair.value);
     let section = node.and_then(|node| Reader::open(node, "`backsight`".to_owned(), &keys, problems));
     let scheduler = section.as_ref().and_then(|section| section.text("scheduler", problems));
@@ -68,8 +70,7 @@ pub(super) fn read_backsight(
 }
 
 fn read_s3(section: Option<&Reader<'_>>, settings: &mut Settings, problems: &mut Problems) -> S3Options {
-    let keys =
-        Keys { allowed: &["endpoint", "region", "allow_http", "virtual_hosted_style"], refused: SECRETS };
+    let keys = Keys { allowed: S3_KEYS, refused: SECRETS };
     let node = section.and_then(|section| section.get("s3")).map(|pair| &pair.value);
     let s3 = node.and_then(|node| Reader::open(node, "`backsight.s3`".to_owned(), &keys, problems));
     let s3 = s3.as_ref();

@@ -6,6 +6,7 @@ mod error;
 mod expand;
 mod load;
 mod read;
+mod reference;
 
 #[cfg(test)]
 mod tests;
@@ -15,3 +16,4 @@ pub use error::ConfigErrors;
 pub use expand::{Environment, expand_variables};
 pub use load::load_feature_store;
 pub use read::parse_feature_store;
+pub use reference::{SETTINGS, SettingEntry, setting_entry};

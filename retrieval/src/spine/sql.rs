@@ -6,13 +6,15 @@ use backsight_registry::model::{Catalog, FeatureView, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::parser::ParserError;
 
 use super::columns::KeyTypes;
 use super::format::{EXTENSIONS, SpineFormat};
@@ -72,6 +74,7 @@ impl SelectSite<'_> {
             context.register_table(reference, provider).map_err(|error| of_sql(&error))?;
         }
         let plan = context.state().statement_to_plan(statement).await.map_err(|error| of_sql(&error))?;
+        refuse_moods(&plan)?;
         Ok(PlannedSelect { plan: named(plan)?, files })
     }
 
@@ -151,6 +154,32 @@ impl SelectSite<'_> {
     }
 }
 
+/// Refuses functions that do not always give the same: rows that are made again, or elsewhere, must be the same rows.
+fn refuse_moods(plan: &LogicalPlan) -> Result<(), RetrievalError> {
+    let mut found: Option<String> = None;
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    found = Some(call.name().to_owned());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.map_err(|error| of_sql(&error))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(bad(
+            &format!("`{name}()` does not give the same each time"),
+            Some("write the value itself, as `TIMESTAMP '2026-01-31T12:00:00Z'`"),
+        )),
+    }
+}
+
 /// Whether a name can be that of a file or folder: it has a separator or an extension.
 fn is_path(name: &str) -> bool {
     name.contains('/') || name.contains('.') || name.contains('*')
@@ -185,7 +214,14 @@ fn bad(detail: &str, hint: Option<&str>) -> RetrievalError {
 
 /// What the parser or the planner of SQL says, without its prefixes.
 fn of_sql(error: &DataFusionError) -> RetrievalError {
-    let text = error.strip_backtrace();
+    let text = match error.find_root() {
+        // Its own text is that of a value in code.
+        DataFusionError::SQL(error, _) => match error.as_ref() {
+            ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.clone(),
+            ParserError::RecursionLimitExceeded => "it is nested too deep".to_owned(),
+        },
+        _ => error.strip_backtrace(),
+    };
     let detail = text
         .trim_start_matches("SQL error: ")
         .trim_start_matches("This feature is not implemented: ")

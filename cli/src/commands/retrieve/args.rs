@@ -13,6 +13,9 @@ use crate::errors::Failure;
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["features", "feature_service"]))]
 #[command(group = ArgGroup::new("rows").required(true).args(["spine", "spine_sql", "as_of"]))]
+#[command(override_usage = "\
+backsight retrieve (--features VIEW:FEATURE… | --feature-service NAME)
+                          (--spine URI | --spine-sql SQL | --as-of INSTANT) --output URI [OPTIONS]")]
 #[command(after_help = "\
 Examples:
   backsight retrieve --feature-service model_v2 --spine data/spine.parquet --output out/train
