@@ -89,6 +89,20 @@ fn is_same_width(declared: ValueType, stored: &DataType) -> bool {
     }
 }
 
+/// The type that text is read as where this type is declared; `None` where the values have to tell.
+pub(crate) fn type_of_text(t: ValueType) -> Option<DataType> {
+    Some(match t.0 {
+        // STRING and UUID.
+        2 | 36 => DataType::Utf8,
+        3 => DataType::Int32,
+        4 => DataType::Int64,
+        5 => DataType::Float64,
+        6 => DataType::Float32,
+        7 => DataType::Boolean,
+        _ => return None,
+    })
+}
+
 /// Whether a column of Arrow type `stored` can stand for a declared type; unknown declarations can be anything.
 pub(crate) fn is_same_family(declared: ValueType, stored: &DataType) -> bool {
     match (declared_family(declared), stored_family(stored)) {

@@ -11,6 +11,7 @@ use backsight_registry::model::FeatureView;
 use backsight_storage::Location;
 use percent_encoding::percent_decode_str;
 
+use crate::declared_types::type_of_text;
 use crate::error::RetrievalError;
 use crate::plan::source_column;
 
@@ -24,16 +25,7 @@ pub(crate) type DeclaredColumns = BTreeMap<String, DataType>;
 pub(crate) fn declared_columns(view: &FeatureView) -> DeclaredColumns {
     let fields = view.join_keys.iter().chain(&view.features);
     let typed = fields.filter_map(|field| {
-        let data_type = match field.value_type.0 {
-            2 | 36 => DataType::Utf8,
-            3 => DataType::Int32,
-            4 => DataType::Int64,
-            5 => DataType::Float64,
-            6 => DataType::Float32,
-            7 => DataType::Boolean,
-            _ => return None,
-        };
-        Some((source_column(view, &field.name), data_type))
+        Some((source_column(view, &field.name), type_of_text(field.value_type)?))
     });
     typed.collect()
 }

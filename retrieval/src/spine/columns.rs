@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use backsight_registry::model::ValueType;
 
+use crate::declared_types::type_of_text;
 use crate::resolve::ResolvedView;
 
 /// Types of spine columns that are join keys.
@@ -19,23 +19,11 @@ pub(crate) type KeyTypes = BTreeMap<String, DataType>;
 pub(crate) fn key_types<'a>(views: impl IntoIterator<Item = &'a ResolvedView>) -> KeyTypes {
     let mut types = KeyTypes::new();
     for key in views.into_iter().flat_map(|view| &view.keys) {
-        if let Some(data_type) = declared(key.value_type) {
+        if let Some(data_type) = type_of_text(key.value_type) {
             types.entry(key.spine_column.clone()).or_insert(data_type);
         }
     }
     types
-}
-
-/// What a value of a declared type is read as; types that text cannot be read as are left to the values.
-fn declared(value_type: ValueType) -> Option<DataType> {
-    match value_type.0 {
-        // STRING and UUID.
-        2 | 36 => Some(DataType::Utf8),
-        3 => Some(DataType::Int32),
-        4 => Some(DataType::Int64),
-        7 => Some(DataType::Boolean),
-        _ => None,
-    }
 }
 
 /// Two files whose columns cannot be one: column, number of the first file, types of both.
