@@ -24,9 +24,8 @@ pub(crate) type DeclaredColumns = BTreeMap<String, DataType>;
 /// The columns of a view's source whose types the view declares, as far as text can be read as them.
 pub(crate) fn declared_columns(view: &FeatureView) -> DeclaredColumns {
     let fields = view.join_keys.iter().chain(&view.features);
-    let typed = fields.filter_map(|field| {
-        Some((source_column(view, &field.name), type_of_text(field.value_type)?))
-    });
+    let typed =
+        fields.filter_map(|field| Some((source_column(view, &field.name), type_of_text(field.value_type)?)));
     typed.collect()
 }
 
