@@ -115,7 +115,7 @@ mod tests {
                 let written = format!("\\-\\-{}", long.replace('-', "\\-"));
                 assert!(text.contains(&written), "`--{long}` is not on the page of `{name}`");
             }
-            let below = command.get_subcommands();
+            let below = command.get_subcommands().filter(|below| !below.is_hide_set());
             open.extend(below.map(|below| (format!("{name}-{}", below.get_name()), below.clone())));
         }
         assert_eq!(commands, pages.len());

@@ -16,6 +16,7 @@ use backsight_proto::control::{
     PreviewResult, Progress, PruneRegistryHistoryRequest, PrunedRegistryHistory, ReadRegistryRequest,
     ReadRegistryVersionRequest, RegistryState, RegistryVersion, RegistryVersions, ServerInfo, Shard,
     ShardState, SpineChunk, StoredSpine, SubmitRequest, SyncExecutorRequest, SyncExecutorResponse,
+    Transition,
 };
 use backsight_registry::store::RegistryStore;
 use backsight_scheduler::{registry_history, registry_service};
@@ -309,6 +310,7 @@ impl Control for Service {
             request_json: request.request_json,
             output: text("output"),
             queue_position: 1,
+            history: vec![Transition { at_ms: 1_772_668_800_000, what: "queued".to_owned() }],
             ..Job::default()
         };
         let job = state.jobs.entry(request.id).or_insert(job).clone();

@@ -147,6 +147,7 @@ fn what_commands_print_is_as_the_page_shows() {
     world.run("-c taxi apply --yes").expect(0);
     page.compare("registry show", &json("-c taxi registry show"));
     page.compare("registry diff", &json("-c taxi registry diff 1"));
+    page.compare("registry diff", &json("-c taxi registry diff 2"));
     page.compare("registry rollback", &json("-c taxi registry rollback 1 --yes"));
     page.compare("registry gc", &json("-c taxi registry gc --keep 1 --dry-run"));
     page.compare("teardown", &json("-c taxi teardown --yes"));
