@@ -164,13 +164,14 @@ fn jobs(page: &mut Page) {
     let remote = Remote::applied();
     remote.succeed();
     let json = |line: &str| remote.run(&format!("{line} --output-format json -q")).expect(0).json();
-    remote.fake.state().end = None;
+    // First it runs until it is cancelled.
+    let end = remote.fake.state().end.take();
     let detached = format!("{RETRIEVE} --output out/x --detach --request-id nightly-1");
     page.compare("retrieve --detach", &json(&detached));
     page.compare("jobs list", &json("jobs list"));
     page.compare("jobs show", &json("jobs show nightly-1"));
     page.compare("jobs show", &json("jobs cancel nightly-1"));
-    remote.succeed();
+    remote.fake.state().end = end;
     remote.run(&format!("{RETRIEVE} --output out/y --request-id nightly-2")).expect(0);
     page.compare("jobs show", &json("jobs watch nightly-2"));
 }
