@@ -6,6 +6,7 @@
 mod as_of;
 mod columns;
 mod format;
+mod ipc;
 mod read;
 mod sql;
 mod stage;

@@ -1,12 +1,12 @@
 //! Reads a file of spine rows from its beginning to its end, in a thread that may wait.
 
 use std::io::{BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::csv::reader::Format;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
 use arrow::json::reader::infer_json_schema;
 use backsight_storage::{FileEntry, Stores};
 use bytes::{Buf, Bytes};
@@ -16,6 +16,7 @@ use object_store::ObjectStoreExt;
 use tokio::runtime::Handle;
 
 use super::format::SpineFormat;
+use super::ipc::{IpcBatches, IpcForm};
 use crate::error::RetrievalError;
 
 /// Rows of a batch.
@@ -47,7 +48,7 @@ impl SpineFile<'_> {
             }
             SpineFormat::JsonLines => infer_json_schema(reader, None).map(|(schema, _)| schema),
             SpineFormat::ArrowIpc | SpineFormat::Parquet => {
-                StreamReader::try_new(reader, None).map(|reader| reader.schema().as_ref().clone())
+                self.ipc(reader).map(|batches| batches.schema().as_ref().clone())
             }
         };
         let found = found.map_err(|error| self.failure(&error))?;
@@ -80,7 +81,7 @@ impl SpineFile<'_> {
                 Box::new(built.map_err(|error| self.failure(&error))?)
             }
             SpineFormat::ArrowIpc | SpineFormat::Parquet => {
-                Box::new(StreamReader::try_new(reader, None).map_err(|error| self.failure(&error))?)
+                Box::new(self.ipc(reader).map_err(|error| self.failure(&error))?)
             }
         };
         let schema = SchemaRef::clone(schema);
@@ -99,10 +100,6 @@ impl SpineFile<'_> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
         let begin = reader.fill_buf().map_err(|error| self.failure(&ArrowError::from(error)))?;
         let skipped = match self.format {
-            SpineFormat::ArrowIpc if begin.starts_with(IPC_FILE_MAGIC) => {
-                let zeros = begin[IPC_FILE_MAGIC.len()..].iter().take_while(|byte| **byte == 0);
-                IPC_FILE_MAGIC.len() + zeros.count()
-            }
             SpineFormat::Delimited(_) | SpineFormat::JsonLines if begin.starts_with(BYTE_ORDER_MARK) => {
                 BYTE_ORDER_MARK.len()
             }
@@ -110,6 +107,36 @@ impl SpineFile<'_> {
         };
         reader.consume(skipped);
         Ok(reader)
+    }
+
+    /// Reads a file of one of Arrow's formats up to its rows.
+    fn ipc(
+        &self,
+        mut reader: BufReader<StoreReader>,
+    ) -> Result<IpcBatches<BufReader<StoreReader>>, ArrowError> {
+        let begin = reader.fill_buf()?;
+        let (form, skipped) = match begin.strip_prefix(IPC_FILE_MAGIC) {
+            Some(rest) => {
+                let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+                (IpcForm::File, IPC_FILE_MAGIC.len() + zeros)
+            }
+            None => (IpcForm::Stream, 0),
+        };
+        reader.consume(skipped);
+        IpcBatches::open(reader, self.entry.size.saturating_sub(skipped as u64), form)
+    }
+
+    /// Does a part of the reading. The readers of these formats are not ours: one that gives up on what a damaged file
+    /// says must not take the process with it, nor end the rows as if they were all.
+    pub(crate) fn guarded<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, RetrievalError>,
+    ) -> Result<T, RetrievalError> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(self.bad(format!("the reader gave up: {text}")))
+        })
     }
 
     /// Names that a dataset cannot have.

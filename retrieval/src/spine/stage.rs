@@ -62,8 +62,14 @@ pub(crate) async fn stage_files(
         let ended = reading.await.err().map(|error| error.to_string()).unwrap_or_default();
         return Err(RetrievalError::Bug { message: format!("a spine's files gave no rows: {ended}") });
     };
-    let rest = futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|batch| (batch, receiver))
+    // The end of the batches is the end of the rows only if the thread says so: one that was lost has rows left.
+    let rest = futures::stream::unfold((receiver, Some(reading)), |(mut receiver, reading)| async move {
+        if let Some(batch) = receiver.recv().await {
+            return Some((batch, (receiver, reading)));
+        }
+        let lost = reading?.await.err()?;
+        let lost = RetrievalError::Bug { message: format!("the reader of a spine was lost: {lost}") };
+        Some((Err(lost), (receiver, None)))
     });
     write(stores, first?, rest.boxed(), target).await
 }
@@ -78,7 +84,11 @@ fn read_all(
     mut hand_on: impl FnMut(RecordBatch) -> bool,
 ) -> Result<(), RetrievalError> {
     let open = |entry| SpineFile { stores, entry, format };
-    let own = files.iter().map(|entry| open(entry).columns(handle)).collect::<Result<Vec<_>, _>>()?;
+    let columns = |entry| {
+        let file = open(entry);
+        file.guarded(|| file.columns(handle))
+    };
+    let own = files.iter().map(columns).collect::<Result<Vec<_>, _>>()?;
     let schema = merge(&own, keys, format != SpineFormat::ArrowIpc).map_err(|(file, found)| {
         let [first, second] = found.types.map(|data_type| data_type.to_string());
         RetrievalError::FilesDisagree(Box::new(FileContradiction {
@@ -94,8 +104,10 @@ fn read_all(
     }
     for (entry, own) in files.iter().zip(&own) {
         let file = open(entry);
-        for batch in file.rows(handle, own, &schema)? {
-            if !hand_on(batch.map_err(|error| file.failure(&error))?) {
+        let mut batches = file.guarded(|| file.rows(handle, own, &schema))?;
+        let mut next = || file.guarded(|| batches.next().transpose().map_err(|error| file.failure(&error)));
+        while let Some(batch) = next()? {
+            if !hand_on(batch) {
                 return Ok(());
             }
         }
