@@ -11,10 +11,12 @@ use datafusion::common::{Column, TableReference};
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::columns::KeyTypes;
 use super::format::{EXTENSIONS, SpineFormat};
@@ -27,6 +29,9 @@ use crate::scan::TableScan;
 
 /// Longest SELECT that is read.
 const SQL_BYTES_MAX: usize = 1 << 20;
+
+/// Most points in a row of names.
+const NAME_PARTS_MAX: usize = 10;
 
 /// A SELECT that can be run, and the files that it reads.
 pub(crate) struct PlannedSelect {
@@ -58,6 +63,7 @@ impl SelectSite<'_> {
         let context = SessionContext::new();
         let state = context.state();
         let dialect = state.config().options().sql_parser.dialect;
+        check_chains(sql)?;
         let statement = state.sql_to_statement(sql, &dialect).map_err(|error| of_sql(&error))?;
         match &statement {
             Statement::Statement(statement) if matches!(statement.as_ref(), SqlStatement::Query(_)) => {}
@@ -74,6 +80,10 @@ impl SelectSite<'_> {
             context.register_table(reference, provider).map_err(|error| of_sql(&error))?;
         }
         let plan = context.state().statement_to_plan(statement).await.map_err(|error| of_sql(&error))?;
+        // A query may do more than read: `SELECT … INTO` makes a table.
+        let only_reads =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        only_reads.verify_plan(&plan).map_err(|error| of_sql(&error))?;
         refuse_moods(&plan)?;
         Ok(PlannedSelect { plan: named(plan)?, files })
     }
@@ -178,6 +188,26 @@ fn refuse_moods(plan: &LogicalPlan) -> Result<(), RetrievalError> {
             Some("write the value itself, as `TIMESTAMP '2026-01-31T12:00:00Z'`"),
         )),
     }
+}
+
+/// Refuses names of very many parts: the parser tries each part in two ways, so each more doubles its work.
+fn check_chains(sql: &str) -> Result<(), RetrievalError> {
+    // What is no token is said by the parser.
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
+    let (mut parts, mut after_point) = (0, false);
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        match token {
+            Token::Period => parts += 1,
+            _ if after_point => {}
+            _ => parts = 0,
+        }
+        after_point = *token == Token::Period;
+        if parts > NAME_PARTS_MAX {
+            let hint = "a name is a column, or a table and a column";
+            return Err(bad(&format!("a name in it has more than {NAME_PARTS_MAX} parts"), Some(hint)));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a name can be that of a file or folder: it has a separator or an extension.
