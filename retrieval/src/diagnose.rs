@@ -1,9 +1,11 @@
 //! Finds the file and row group behind a decoding failure: the engine's error names neither.
 
+use std::panic::AssertUnwindSafe;
+
 use backsight_proto::ErrorCode;
 use backsight_storage::Stores;
-use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 
 use crate::error::RetrievalError;
@@ -25,8 +27,11 @@ impl Prepared {
 
     async fn try_explain(&self, stores: &Stores, error: RetrievalError) -> RetrievalError {
         let is_of_data = match &error {
-            RetrievalError::Data { .. } => true,
-            RetrievalError::Remote(failure) => failure.error_code() == ErrorCode::Data,
+            // What looks like a bug can be a decoder that gave up on a damaged file.
+            RetrievalError::Data { .. } | RetrievalError::Bug { .. } => true,
+            RetrievalError::Remote(failure) => {
+                matches!(failure.error_code(), ErrorCode::Data | ErrorCode::Bug)
+            }
             _ => false,
         };
         if !is_of_data {
@@ -49,7 +54,8 @@ async fn first_corrupt_group(
     file: &ParquetFile,
 ) -> Option<RetrievalError> {
     for group in 0..file.metadata.num_row_groups() {
-        if let Err(detail) = decode_group(stores, file, group).await {
+        let decoded = AssertUnwindSafe(decode_group(stores, file, group)).catch_unwind().await;
+        if let Err(detail) = decoded.unwrap_or_else(|_| Err("its decoder gave up".to_owned())) {
             return Some(RetrievalError::Corrupt {
                 role: table.role.clone(),
                 file: Box::new(file.entry.location.clone()),

@@ -164,14 +164,43 @@ pub(crate) async fn read_footer(
     let mut reader = ObjectReader::new(store, entry.location.path(), entry.size);
     let options = ArrowReaderOptions::new();
     match ArrowReaderMetadata::load_async(&mut reader, options).await {
-        Ok(metadata) => Ok(ParquetFile {
-            schema: Arc::clone(metadata.schema()),
-            metadata: Arc::clone(metadata.metadata()),
-            constants: Vec::new(),
-            entry,
-        }),
+        Ok(metadata) => match impossible_group(metadata.metadata(), entry.size) {
+            None => Ok(ParquetFile {
+                schema: Arc::clone(metadata.schema()),
+                metadata: Arc::clone(metadata.metadata()),
+                constants: Vec::new(),
+                entry,
+            }),
+            Some((group, detail)) => Err(RetrievalError::Corrupt {
+                role: role.to_owned(),
+                file: Box::new(entry.location),
+                row_group: Some(group),
+                detail,
+            }),
+        },
         Err(error) => Err(footer_error(stores, entry, role, error).await),
     }
+}
+
+/// The first row group that cannot be as the footer says, and why: decoders take it at its word.
+fn impossible_group(metadata: &ParquetMetaData, file_bytes: u64) -> Option<(usize, String)> {
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        if group.num_rows() < 0 {
+            return Some((number, format!("the footer counts {} rows", group.num_rows())));
+        }
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let length = column.compressed_size();
+            let end = u64::try_from(start).ok().zip(u64::try_from(length).ok());
+            let end = end.and_then(|(start, length)| start.checked_add(length));
+            if end.is_none_or(|end| end > file_bytes) {
+                let name = column.column_path().string();
+                let detail = format!("the footer puts column `{name}` at byte {start}, {length} bytes long");
+                return Some((number, detail));
+            }
+        }
+    }
+    None
 }
 
 /// A footer that cannot be read: storage's fault when the file is gone or refused, else the file's.
