@@ -6,7 +6,7 @@ use backsight_proto::ErrorCode;
 use backsight_registry::definitions::DefinitionErrors;
 use backsight_registry::document::DocumentError;
 use backsight_registry::feature_store::ConfigErrors;
-use backsight_registry::problem::Problem;
+use backsight_registry::problem::{Problem, write_list};
 use backsight_registry::store::StoreError;
 use backsight_retrieval::{RetrievalError, WireFailure};
 use backsight_storage::StorageError;
@@ -114,11 +114,9 @@ impl Failure {
 
     /// Findings of a file, each with its place, as one failure.
     pub(crate) fn of_problems(what: &str, problems: Vec<Problem>) -> Self {
-        let list = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let message = match problems.len() {
-            1 => list,
-            count => format!("{count} problems in {what}\n{list}"),
-        };
+        let mut message = String::new();
+        // A text takes whatever is written.
+        let _ = write_list(&mut message, what, &problems);
         let mut failure = Self::new(ErrorCode::Invalid, message);
         failure.0.problems = problems;
         failure
@@ -157,12 +155,15 @@ impl Failure {
                 "message": self.0.message,
                 "causes": self.0.causes,
                 "hint": self.0.hint,
-                "problems": self.0.problems.iter().map(problem).collect::<Vec<_>>(),
+                "problems": self.0.problems.iter().take(PROBLEMS_MAX).map(problem).collect::<Vec<_>>(),
                 "details": self.0.details,
             }
         })
     }
 }
+
+/// Findings that JSON holds; the message says how many there are.
+const PROBLEMS_MAX: usize = 1_000;
 
 /// Text of others does not steer a terminal; line breaks stay.
 fn printable(text: &str) -> String {

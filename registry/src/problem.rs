@@ -97,13 +97,43 @@ impl Problems {
     }
 }
 
+/// Findings that are shown of a list; who has mended those sees the next ones.
+const SHOWN_MAX: usize = 100;
+
 /// Writes findings below a headline, or the only one alone.
-pub(crate) fn write_list(f: &mut fmt::Formatter<'_>, what: &str, problems: &[Problem]) -> fmt::Result {
+pub fn write_list(f: &mut impl fmt::Write, what: &str, problems: &[Problem]) -> fmt::Result {
     match problems {
         [only] => write!(f, "{only}"),
         many => {
             write!(f, "{} problems in {what}", many.len())?;
-            many.iter().try_for_each(|problem| write!(f, "\n{problem}"))
+            many.iter().take(SHOWN_MAX).try_for_each(|problem| write!(f, "\n{problem}"))?;
+            match many.len().saturating_sub(SHOWN_MAX) {
+                0 => Ok(()),
+                more => write!(f, "\n… and {more} more"),
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_says_so() {
+        let problem = |line| Problem {
+            position: Position { file: "a.yaml".into(), line, column: 1 },
+            message: "no".to_owned(),
+            hint: None,
+        };
+        let shown = |count| {
+            let mut text = String::new();
+            write_list(&mut text, "the definitions", &(1..=count).map(problem).collect::<Vec<_>>()).unwrap();
+            text
+        };
+        assert_eq!(shown(1), "a.yaml:1:1: no");
+        assert_eq!(shown(2), "2 problems in the definitions\na.yaml:1:1: no\na.yaml:2:1: no");
+        assert!(shown(100).ends_with("a.yaml:100:1: no"));
+        assert!(shown(20_000).ends_with("a.yaml:100:1: no\n… and 19900 more"));
     }
 }

@@ -38,6 +38,11 @@ impl Index<'_> {
         if self.may_be_unread(&reference.value) {
             return;
         }
+        let message = format!("{owner} refers to {what} `{}`, which is not defined", reference.value);
+        if problems.count() > LOOKED_UP_MAX {
+            problems.push(&reference.position, message);
+            return;
+        }
         let names: Vec<&str> = candidates.into_iter().collect();
         let hint = did_you_mean(&reference.value, names.iter().copied()).or_else(|| {
             Some(match names.is_empty() {
@@ -45,10 +50,12 @@ impl Index<'_> {
                 false => format!("defined are {}", quoted_list(names)),
             })
         });
-        let message = format!("{owner} refers to {what} `{}`, which is not defined", reference.value);
         problems.add(&reference.position, message, hint);
     }
 }
+
+/// After so many findings none comes with the nearest name: each costs a look at all names, and nobody reads so far.
+const LOOKED_UP_MAX: usize = 200;
 
 type Positions = BTreeMap<(Kind, String), Position>;
 

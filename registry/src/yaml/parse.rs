@@ -113,6 +113,7 @@ impl Builder {
                 }
                 Err(error) => {
                     let position = self.position(error.marker());
+                    let position = within(position, text);
                     self.problems.push(&position, format!("not valid YAML: {}", error.info()));
                     return Err(Stop);
                 }
@@ -274,6 +275,16 @@ impl Builder {
         }
         pairs
     }
+}
+
+/// The place itself, or the end of the text for one that lies behind it: what is missing there has no line.
+fn within(position: Position, text: &str) -> Position {
+    let last = text.split('\n').count();
+    if position.line <= last {
+        return position;
+    }
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Position { line: last, column, ..position }
 }
 
 fn open_key(problems: &mut Problems, places: &HashMap<String, usize>, pairs: &[Pair], node: Node) -> OpenKey {

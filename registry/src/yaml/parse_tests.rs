@@ -145,3 +145,12 @@ proptest! {
         prop_assert_eq!(parsed.complete || !parsed.problems.is_empty(), true);
     }
 }
+
+#[test]
+fn what_is_missing_at_the_end_is_missed_at_the_end() {
+    for (text, place) in [("{", "1:2"), ("a: [1,", "1:7"), ("a:\n  - \"b", "2:5"), ("ü: {", "1:5")] {
+        let parsed = read(text);
+        let found: Vec<String> = parsed.problems.iter().map(|problem| problem.position.to_string()).collect();
+        assert_eq!(found, [format!("a.yaml:{place}")], "{text}");
+    }
+}
