@@ -7,9 +7,15 @@ mod commits;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod dice;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod layouts;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod sizes;
 #[cfg(test)]
 mod spines;
 #[cfg(test)]

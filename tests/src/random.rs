@@ -13,31 +13,13 @@ use backsight_engine::LocalCluster;
 use backsight_registry::model::FeatureView;
 use backsight_retrieval::{Manifest, ReachReport, RetrievalEngine, RetrievalRequest};
 
+use crate::dice::Dice;
 use crate::world::{ViewSpec, World, engine_options, read_parquet};
 
 /// Stores tried; each is a new seed.
 const STORES: u64 = 12;
 
-/// `SplitMix64`: small, seeded, the same everywhere.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn small(&mut self, below: u64) -> i64 {
-        i64::try_from(self.roll(below)).unwrap()
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.roll(n) == 0
-    }
-
     fn numbers(&mut self, rows: usize, below: u64) -> Vec<Option<i64>> {
         (0..rows).map(|_| if self.one_in(15) { None } else { Some(self.small(below)) }).collect()
     }

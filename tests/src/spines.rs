@@ -308,7 +308,8 @@ async fn a_select_reads_views_and_files() {
             &["1 1970-01-01T00:00:10 1", "2 1970-01-01T00:00:20 2", "3 1970-01-01T00:00:30 3"],
         ),
         (
-            "SELECT id, t AS event_timestamp FROM other UNION ALL SELECT id, c FROM view WHERE id > 2",
+            "SELECT other.id, other.t AS event_timestamp FROM other WHERE other.id = other.id AND other.t = other.t AND \
+             other.y = other.y AND other.id = other.id UNION ALL SELECT id, c FROM view WHERE id > 2",
             &[
                 "1 1970-01-01T00:00:05",
                 "3 1970-01-01T00:00:30 3",
@@ -339,8 +340,10 @@ async fn a_select_is_one_select_of_known_tables() {
         ("CREATE TABLE t AS SELECT 1", "it is no SELECT but `CREATE`"),
         ("COPY (SELECT 1) TO 'x.csv'", "it is no SELECT but `COPY`"),
         ("SET a = 1", "it is no SELECT but `SET`"),
+        ("SELECT id, t AS event_timestamp INTO other FROM view", "DDL not supported: CreateMemoryTable"),
         ("INSERT INTO view VALUES (1)", "it is no SELECT but `INSERT`"),
         ("EXPLAIN SELECT 1", "it is no SELECT but `EXPLAIN`"),
+        (&format!("SELECT l.id{} FROM view l", " .id".repeat(60)), "has more than 10 parts"),
         ("SELECT * FROM veiw", "there is no table `veiw`"),
         ("SELECT * FROM information_schema.tables", "there is no table `information_schema.tables`"),
         ("SELECT nothing FROM view", "nothing"),
