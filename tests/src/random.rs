@@ -126,7 +126,8 @@ async fn retrieve(
     (texts(&world.rows(output, &manifest).await), manifest)
 }
 
-fn texts(batch: &RecordBatch) -> Vec<String> {
+/// The rows as text, nulls as `null`.
+pub(crate) fn texts(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::new().with_null("null");
     let formatters: Vec<ArrayFormatter<'_>> =
         batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
