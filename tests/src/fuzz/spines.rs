@@ -160,7 +160,13 @@ fn damaged_parquet_is_refused_or_read() {
     request.spine = SpineRequest { from: SpineFrom::Files("s.parquet".into()), timestamp_column: None };
     fuzz(Target {
         name: "parquet",
-        corpus: vec![spine.clone(), source],
+        corpus: vec![
+            spine,
+            source,
+            // Found by this target: a panic in planning, and one in a decoder.
+            include_bytes!("testdata/column_before_the_file.parquet").to_vec(),
+            include_bytes!("testdata/dictionary_missing.parquet").to_vec(),
+        ],
         words: &["PAR1", "PARE"],
         shape: Shape::Bytes,
         inputs: 150,
