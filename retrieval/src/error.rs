@@ -123,6 +123,12 @@ pub enum RetrievalError {
         /// Whose disk, how much.
         detail: String,
     },
+    /// A spine that has to be made is larger than whoever makes it keeps.
+    #[error("the spine that has to be written is larger than {} bytes", .bytes_max)]
+    SpineTooLarge {
+        /// The bound.
+        bytes_max: u64,
+    },
     /// The accounts of a run do not balance: nothing is committed.
     #[error("the result was not committed, its accounts do not balance: {detail}")]
     Unbalanced {
@@ -220,7 +226,7 @@ impl RetrievalError {
             Self::KeyTypes(_) | Self::NoInstant { .. } | Self::BadSpine { .. } => ErrorCode::Invalid,
             Self::Usage { .. } => ErrorCode::Usage,
             Self::OutputConflict { .. } => ErrorCode::Conflict,
-            Self::Memory { .. } | Self::Disk { .. } => ErrorCode::Limit,
+            Self::Memory { .. } | Self::Disk { .. } | Self::SpineTooLarge { .. } => ErrorCode::Limit,
             Self::Cancelled => ErrorCode::Cancelled,
             Self::Lost { .. } => ErrorCode::Unreachable,
             Self::Remote(failure) => failure.error_code(),
@@ -245,6 +251,9 @@ impl RetrievalError {
             Self::Disk { .. } => {
                 Some("give the executors more room, or ask for fewer rows or views at a time".into())
             }
+            Self::SpineTooLarge { .. } => Some(
+                "write it as Parquet into an object store and name it there, or start the scheduler with a greater `--spine-upload-max`".into(),
+            ),
             Self::SourceChanged { .. } => {
                 Some("run it again once the writer of that file has finished".into())
             }

@@ -179,7 +179,7 @@ async fn a_text_file_that_changes_meanwhile_is_noticed() {
     write("7,1970-01-02\n");
     let engine = world.embedded(JoinForm::LateFold, 2);
     let (folder, stage) = (world.folder.path(), world.location("stage"));
-    let stage = Some(StageSite { folder: &stage, tag: "x", engine: &engine });
+    let stage = Some(StageSite { folder: &stage, tag: "x", engine: &engine, bytes_max: None });
     let bases = Bases { stage, ..Bases::new(folder, folder) };
     let request = request(&world, files("s.csv"));
     let again = || prepare(&world.stores, &world.catalog, &request, bases, engine.form());
@@ -192,6 +192,25 @@ async fn a_text_file_that_changes_meanwhile_is_noticed() {
     let second = again().await.unwrap();
     assert_eq!((first.spine.rows(), second.spine.rows()), (1, 2), "what was staged before is not used again");
     assert_ne!(second.spine_hash(), first.spine_hash());
+}
+
+#[tokio::test]
+async fn a_spine_that_is_too_large_to_be_staged_leaves_nothing() {
+    let world = by_text();
+    let rows: String = (0..50_000_u64).map(|row| format!("{row},{}\n", 1_000_003 * row % 86_399)).collect();
+    std::fs::write(world.path("s.csv"), format!("id,label\n{rows}")).unwrap();
+    let engine = world.embedded(JoinForm::LateFold, 2);
+    let (folder, stage) = (world.folder.path(), world.location("stage"));
+    for from in [files("s.csv"), SpineFrom::Sql("SELECT a.id FROM 's.csv' a".to_owned())] {
+        let site = StageSite { folder: &stage, tag: "x", engine: &engine, bytes_max: Some(10_000) };
+        let bases = Bases { stage: Some(site), ..Bases::new(folder, folder) };
+        let request = request(&world, from);
+        let prepared = prepare(&world.stores, &world.catalog, &request, bases, engine.form()).await;
+        let error = prepared.unwrap_err();
+        assert_eq!(error.to_string(), "the spine that has to be written is larger than 10000 bytes");
+        assert_eq!(error.code().exit_status(), 10);
+        assert_eq!(world.listing("stage").await, Vec::<String>::new());
+    }
 }
 
 /// Two views of the same key: rows at 10, 20 and 30 s, and one created late.

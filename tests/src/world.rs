@@ -148,7 +148,7 @@ impl World {
     ) -> Result<Finished, RetrievalError> {
         let folder = self.folder.path();
         let stage = self.location("stage");
-        let stage = StageSite { folder: &stage, tag: id, engine };
+        let stage = StageSite { folder: &stage, tag: id, engine, bytes_max: None };
         let bases = Bases { stage: Some(stage), ..Bases::new(folder, folder) };
         let prepared = prepare(&self.stores, &self.catalog, request, bases, engine.form()).await?;
         let location = self.location(request.output.as_deref().unwrap());

@@ -39,6 +39,8 @@ pub struct StageSite<'a> {
     pub tag: &'a str,
     /// What computes rows.
     pub engine: &'a dyn RetrievalEngine,
+    /// Bytes of a staged spine at most, where somebody else pays for them.
+    pub bytes_max: Option<u64>,
 }
 
 impl std::fmt::Debug for StageSite<'_> {
@@ -87,11 +89,7 @@ pub(crate) async fn open(
             }
             let site = bases.stage()?;
             let keys = keys_of(views);
-            let what = format!("{} {keys:?}", format.name());
-            let target = stage::place(site.folder, site.tag, &what, &files);
-            if stores.head(&target).await?.is_none() {
-                stage::stage_files(stores, &files, format, &keys, &target).await?;
-            }
+            let target = stage::ensure_files(stores, site, &files, format, &keys).await?;
             let files = files.into_iter().map(|file| ("spine".to_owned(), file)).collect();
             let origin = SpineOrigin { what: String::new(), files };
             staged(stores, &target, location.to_string(), origin).await
@@ -135,7 +133,7 @@ async fn computed(
     if stores.head(&target).await?.is_none() {
         let plan = site.engine.plan(&plan).await?;
         let rows = site.engine.execute(plan, &RunContext::default()).await?;
-        stage::stage_stream(stores, rows, &target).await?;
+        stage::stage_stream(stores, rows, &target, site.bytes_max).await?;
     }
     staged(stores, &target, shown, origin).await
 }
@@ -174,7 +172,8 @@ pub async fn stage_local_spine(
     }
     let keys = key_types(&resolve(catalog, &request.features, request.full_feature_names)?);
     let target = stage::place(folder, "local", format.name(), &files);
-    stage::stage_files(stores, &files, format, &keys, &target).await?;
+    // The scheduler that it is sent to has a bound of its own.
+    stage::stage_files(stores, &files, format, &keys, &target, None).await?;
     Ok(Some(target))
 }
 

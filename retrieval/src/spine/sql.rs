@@ -109,11 +109,7 @@ impl SelectSite<'_> {
         let table = if format == SpineFormat::Parquet {
             ParquetTable::of_files(self.stores, &location, entries, "spine").await?
         } else {
-            let what = format!("{} {:?}", format.name(), self.keys);
-            let target = stage::place(self.stage.folder, self.stage.tag, &what, &entries);
-            if self.stores.head(&target).await?.is_none() {
-                stage::stage_files(self.stores, &entries, format, self.keys, &target).await?;
-            }
+            let target = stage::ensure_files(self.stores, self.stage, &entries, format, self.keys).await?;
             ParquetTable::open(self.stores, &target, "spine").await?
         };
         Ok((Arc::new(TableScan::source(Arc::new(table), &[])), read))

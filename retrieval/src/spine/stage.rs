@@ -5,12 +5,14 @@ use arrow::datatypes::SchemaRef;
 use backsight_storage::{FileEntry, Location, StorageError, Stores};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::errors::ParquetError;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::StageSite;
 use super::columns::{KeyTypes, merge};
 use super::format::SpineFormat;
 use super::read::SpineFile;
@@ -32,16 +34,32 @@ pub(crate) fn place(folder: &Location, tag: &str, what: &str, files: &[FileEntry
     folder.join(&format!("spine-staged-{tag}-{hash}.parquet"))
 }
 
+/// Stages files that are not Parquet, unless they are; returns where.
+pub(crate) async fn ensure_files(
+    stores: &Stores,
+    site: StageSite<'_>,
+    files: &[FileEntry],
+    format: SpineFormat,
+    keys: &KeyTypes,
+) -> Result<Location, RetrievalError> {
+    let target = place(site.folder, site.tag, &format!("{} {keys:?}", format.name()), files);
+    if stores.head(&target).await?.is_none() {
+        stage_files(stores, files, format, keys, &target, site.bytes_max).await?;
+    }
+    Ok(target)
+}
+
 /// Writes the rows of `files` to `target`, in the order of files and rows.
 ///
 /// # Errors
-/// Files that cannot be read as what their names say, or whose columns cannot be one; storage faults.
+/// Files that cannot be read as what their names say, or whose columns cannot be one; storage faults; more than `bytes_max`.
 pub(crate) async fn stage_files(
     stores: &Stores,
     files: &[FileEntry],
     format: SpineFormat,
     keys: &KeyTypes,
     target: &Location,
+    bytes_max: Option<u64>,
 ) -> Result<(), RetrievalError> {
     let (sender, mut receiver) = mpsc::channel::<Result<RecordBatch, RetrievalError>>(BATCHES_AHEAD);
     let (for_thread, keys) = (stores.clone(), keys.clone());
@@ -71,7 +89,7 @@ pub(crate) async fn stage_files(
         let lost = RetrievalError::Bug { message: format!("the reader of a spine was lost: {lost}") };
         Some((Err(lost), (receiver, None)))
     });
-    write(stores, first?, rest.boxed(), target).await
+    write(stores, first?, rest.boxed(), target, bytes_max).await
 }
 
 /// Hands on every batch, first an empty one that has the columns; stops when nobody takes them.
@@ -118,23 +136,30 @@ fn read_all(
 /// Writes the rows of a stream of the query engine to `target`.
 ///
 /// # Errors
-/// What happens while the rows are made; storage faults.
+/// What happens while the rows are made; storage faults; more than `bytes_max`.
 pub(crate) async fn stage_stream(
     stores: &Stores,
     rows: SendableRecordBatchStream,
     target: &Location,
+    bytes_max: Option<u64>,
 ) -> Result<(), RetrievalError> {
     let empty = RecordBatch::new_empty(rows.schema());
     let rows = rows.map(|batch| batch.map_err(RetrievalError::from_engine));
-    write(stores, empty, rows.boxed(), target).await
+    write(stores, empty, rows.boxed(), target, bytes_max).await
 }
 
+/// Writes `rest` as Parquet; `empty` has its columns.
 async fn write(
     stores: &Stores,
-    first: RecordBatch,
-    mut rest: futures::stream::BoxStream<'_, Result<RecordBatch, RetrievalError>>,
+    empty: RecordBatch,
+    rest: BoxStream<'_, Result<RecordBatch, RetrievalError>>,
     target: &Location,
+    bytes_max: Option<u64>,
 ) -> Result<(), RetrievalError> {
+    // A spine without rows is asked for its end twice.
+    let mut rest = rest.fuse();
+    // How columns are encoded is seen in rows.
+    let first = rest.next().await.transpose()?.unwrap_or(empty);
     let store = stores.open(target)?;
     let sink = BufWriter::new(store, target.path());
     let failed = |error: ParquetError| of_writer(error, target);
@@ -142,6 +167,12 @@ async fn write(
     let mut writer = AsyncArrowWriter::try_new(sink, first.schema(), Some(properties)).map_err(failed)?;
     let mut result = writer.write(&first).await.map_err(failed);
     while result.is_ok() {
+        if let Some(bytes_max) = bytes_max
+            && (writer.bytes_written() + writer.in_progress_size()) as u64 > bytes_max
+        {
+            result = Err(RetrievalError::SpineTooLarge { bytes_max });
+            break;
+        }
         result = match rest.next().await {
             None => break,
             Some(Ok(batch)) => writer.write(&batch).await.map_err(failed),

@@ -204,7 +204,8 @@ pub(crate) async fn prepare_request(
         // It is computed before anything else.
         SpineFrom::Sql(_) | SpineFrom::AsOf(_) => shared.engine_with_executors().await,
     };
-    let stage = Some(StageSite { folder: &options.spool, tag: &tag, engine: &engine });
+    let bytes_max = Some(options.spine_upload_bytes_max);
+    let stage = Some(StageSite { folder: &options.spool, tag: &tag, engine: &engine, bytes_max });
     let bases = Bases { working: &options.repo, repo: &options.repo, stage };
     let form = engine.form();
     let prepared = prepare(&options.stores, &catalog, request, bases, form).await?;

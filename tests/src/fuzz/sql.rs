@@ -132,7 +132,7 @@ fn no_text_runs_anything_but_a_select() {
             request.spine = SpineRequest { from: SpineFrom::Sql(sql), timestamp_column: None };
             let folder = world.folder.path();
             let place = world.location("stage");
-            let stage = Some(StageSite { folder: &place, tag: "x", engine: &engine });
+            let stage = Some(StageSite { folder: &place, tag: "x", engine: &engine, bytes_max: None });
             let bases = Bases { stage, ..Bases::new(folder, folder) };
             let planned = prepare(&world.stores, &world.catalog, &request, bases, engine.form());
             if let Err(error) = runtime.block_on(planned) {

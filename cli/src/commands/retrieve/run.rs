@@ -99,7 +99,7 @@ impl Ready {
         }
         let stage = stage_folder()?;
         let folder = Location::local(stage.path())?;
-        let site = StageSite { folder: &folder, tag: "local", engine: engine.as_ref() };
+        let site = StageSite { folder: &folder, tag: "local", engine: engine.as_ref(), bytes_max: None };
         let stage_site = Some(site);
         let bases = Bases { working: &program.environment.working, repo: &workspace.repo, stage: stage_site };
         let prepared = prepare(&workspace.stores, &catalog, &request, bases, form).await?;
