@@ -115,7 +115,8 @@ impl BroadcastIndex {
             spec.ties.iter().copied().chain(spec.payload.iter().map(|payload| payload.column)).collect();
         kept.sort_unstable();
         kept.dedup();
-        let arrays = |batch: &RecordBatch| kept.iter().map(|&c| ArrayRef::clone(batch.column(c))).collect();
+        let arrays =
+            |batch: &RecordBatch| kept.iter().map(|&c| vec![ArrayRef::clone(batch.column(c))]).collect();
         let columns = Fetched::new(&types(&kept), batches.iter().map(arrays).collect(), 1)?;
         let places = |columns: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
             columns.map(|column| kept.partition_point(|&kept| kept < column)).collect()

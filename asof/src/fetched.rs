@@ -10,7 +10,7 @@ use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 
-use crate::late::LateColumns;
+use crate::late::{ColumnPieces, LateColumns};
 use crate::row_set::RowSet;
 use crate::threads;
 
@@ -28,7 +28,7 @@ pub(crate) struct Fetched {
 #[derive(Debug)]
 enum Pieces {
     Joined(ArrayRef),
-    /// First a row of nulls; then the units' arrays, whose first ranks are in `starts`.
+    /// First a row of nulls; then the pieces, whose first ranks are in `starts`.
     Apart {
         arrays: Vec<ArrayRef>,
         starts: Vec<usize>,
@@ -53,7 +53,7 @@ pub(crate) async fn fetch(
             waiting.push((waiting.len(), unit, runs));
         }
     }
-    let mut units: Vec<Vec<ArrayRef>> = vec![Vec::new(); waiting.len()];
+    let mut units: Vec<Vec<ColumnPieces>> = vec![Vec::new(); waiting.len()];
     if !columns.is_empty() {
         let mut tasks = JoinSet::new();
         let mut waiting = waiting.into_iter();
@@ -62,11 +62,11 @@ pub(crate) async fn fetch(
                 && let Some((place, unit, runs)) = waiting.next()
             {
                 let reading = late.fetch(unit, runs, columns.to_vec(), Arc::clone(context));
-                tasks.spawn(async move { reading.await.map(|arrays| (place, arrays)) });
+                tasks.spawn(async move { reading.await.map(|columns| (place, columns)) });
             }
             let Some(ended) = tasks.join_next().await else { break };
-            let (place, arrays) = ended.map_err(|e| DataFusionError::External(Box::new(e)))??;
-            units[place] = arrays;
+            let (place, columns) = ended.map_err(|e| DataFusionError::External(Box::new(e)))??;
+            units[place] = columns;
         }
     }
     let fetched = Fetched::new(&types, units, at_once)?;
@@ -78,13 +78,13 @@ pub(crate) async fn fetch(
 }
 
 impl Fetched {
-    /// Columns of `types`, given as the arrays of each unit; joined on up to `threads` threads.
-    pub(crate) fn new(types: &[DataType], mut units: Vec<Vec<ArrayRef>>, threads: usize) -> Result<Self> {
-        // From the last column to the first, so that each unit gives up its arrays one by one.
-        let mut columns: Vec<(&DataType, Vec<ArrayRef>)> = types
+    /// Columns of `types`, given as each unit's pieces; joined on up to `threads` threads.
+    pub(crate) fn new(types: &[DataType], mut units: Vec<Vec<ColumnPieces>>, threads: usize) -> Result<Self> {
+        // From the last column to the first, so that each unit gives up its pieces one by one.
+        let mut columns: Vec<(&DataType, ColumnPieces)> = types
             .iter()
             .rev()
-            .map(|data_type| (data_type, units.iter_mut().filter_map(Vec::pop).collect()))
+            .map(|data_type| (data_type, units.iter_mut().filter_map(Vec::pop).flatten().collect()))
             .collect();
         columns.reverse();
         let columns = threads::map(threads, columns, |(data_type, arrays)| Pieces::new(data_type, arrays));

@@ -11,6 +11,9 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use futures::future::BoxFuture;
 
+/// A column as it was read: in pieces, so that who wants it whole copies it once.
+pub type ColumnPieces = Vec<ArrayRef>;
+
 /// Reads columns of given rows of a lookup. A row is named by its *ordinal*, a number that the lookup's input carries
 /// in a column of its own ([`crate::LookupSpec::ordinal`]).
 pub trait LateColumns: fmt::Debug + Send + Sync {
@@ -21,7 +24,7 @@ pub trait LateColumns: fmt::Debug + Send + Sync {
     fn units(&self) -> &[Range<u64>];
 
     /// `columns` of the rows of unit number `unit` that are in `runs`: ranges of ordinals, ascending, disjoint, inside
-    /// the unit. The arrays hold the rows in that order.
+    /// the unit. The pieces of each column, one after the other, hold the rows in that order.
     ///
     /// # Errors
     /// When the rows cannot be read.
@@ -31,7 +34,7 @@ pub trait LateColumns: fmt::Debug + Send + Sync {
         runs: Vec<Range<u64>>,
         columns: Vec<usize>,
         context: Arc<TaskContext>,
-    ) -> BoxFuture<'static, Result<Vec<ArrayRef>>>;
+    ) -> BoxFuture<'static, Result<Vec<ColumnPieces>>>;
 
     /// The reader as it travels to executors, to be read there by a [`crate::LateDecoder`].
     ///

@@ -19,7 +19,8 @@ use crate::exec::timestamp_unit;
 use crate::fetched::{Fetched, fetch};
 use crate::fold_metrics::FoldMetrics;
 use crate::late::LateColumns;
-use crate::locate::{Candidate, Locate, NO_ROW};
+use crate::locate::{Locate, NO_ROW};
+use crate::locate_rows::LocateRows;
 use crate::outcome::Outcome;
 use crate::row_set::RowSet;
 use crate::settle::{Deciders, settle};
@@ -58,11 +59,20 @@ struct Answers {
 }
 
 struct LookupAnswers {
-    /// Winners by slot; `row` is the rank among the fetched rows.
-    locate: Locate,
-    outcomes: Vec<u8>,
+    winners: Vec<Winner>,
     fetched: Fetched,
     payload_columns: usize,
+}
+
+/// How a slot ended; all that a spine row asks for, so that it waits for memory once.
+#[derive(Debug, Clone, Copy)]
+struct Winner {
+    /// Nanoseconds, saturated.
+    age: i64,
+    /// Its place among the fetched rows. Winners are at most as many as slots, and these below 2³².
+    rank: u32,
+    /// The code of the outcome; unless it is a match, the rest has no meaning.
+    outcome: u8,
 }
 
 /// The rows of one partition.
@@ -176,6 +186,7 @@ fn index_spine(
         spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
     let before = memory.size();
     let mut builder = SlotIndexBuilder::new(&key_types, timestamp_unit(&schema, spec.spine_instant)?)?;
+    builder.reserve(spine.iter().flatten().map(RecordBatch::num_rows).sum());
     for batch in spine.iter().flatten() {
         let keys: Vec<ArrayRef> =
             spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
@@ -205,6 +216,7 @@ async fn answer_lookup(
         memory.try_grow(index.slots())?;
         locate.finish(&tied)
     };
+    let found_bytes = locate.bytes() + index.slots();
     let columns: Vec<usize> = spec.payload.iter().map(|payload| payload.column).collect();
     let end = late.units().last().map_or(0, |unit| unit.end);
     memory.try_grow(RowSet::bytes(end))?;
@@ -217,11 +229,13 @@ async fn answer_lookup(
     rows.seal();
     let fetched = fetch(late, &rows, &columns, &join.context, at_once).await?;
     memory.try_grow(fetched.bytes())?;
-    for winner in locate.candidates.iter_mut().filter(|winner| winner.row != NO_ROW) {
-        winner.row = rows.rank(winner.row);
-    }
-    memory.shrink(RowSet::bytes(end));
-    Ok(LookupAnswers { locate, outcomes, fetched, payload_columns: columns.len() })
+    let winners = locate.candidates.into_iter().zip(outcomes).map(|(winner, outcome)| {
+        let rank = if winner.row == NO_ROW { 0 } else { rows.rank(winner.row) };
+        Winner { age: winner.time, rank: u32::try_from(rank).unwrap_or(u32::MAX), outcome }
+    });
+    let winners: Vec<Winner> = winners.collect();
+    memory.shrink(RowSet::bytes(end) + found_bytes - winners.capacity() * size_of::<Winner>());
+    Ok(LookupAnswers { winners, fetched, payload_columns: columns.len() })
 }
 
 /// Folds every partition of a lookup, in parallel, and merges what they found.
@@ -235,12 +249,12 @@ async fn locate_lookup(
 ) -> Result<Locate> {
     let input = &join.inputs[lookup + 1];
     let spec = &join.spec.lookups[lookup];
-    let state = Locate::state_bytes(spec, index.slots());
+    let state = LocateRows::bytes(spec, index.slots());
     let mut tasks = JoinSet::new();
     for partition in 0..input.output_partitioning().partition_count() {
         let held = memory.new_empty();
         held.try_grow(state)?;
-        let mut locate = Locate::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?;
+        let mut locate = LocateRows::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?;
         let mut stream = input.execute(partition, Arc::clone(&join.context))?;
         let (rows, time) = (metrics.lookups[lookup].folded.clone(), metrics.fold_time.clone());
         tasks.spawn(async move {
@@ -250,6 +264,8 @@ async fn locate_lookup(
                 locate.push(&batch)?;
                 held.try_resize(state + locate.rival_bytes())?;
             }
+            let locate = locate.end();
+            held.try_resize(locate.bytes())?;
             Ok::<_, DataFusionError>((locate, held))
         });
     }
@@ -260,7 +276,7 @@ async fn locate_lookup(
             None => merged = Some((locate, held)),
             Some((all, held_by_all)) => {
                 all.merge(locate);
-                held_by_all.try_resize(state + all.rival_bytes())?;
+                held_by_all.try_resize(all.bytes())?;
                 drop(held);
             }
         }
@@ -268,7 +284,7 @@ async fn locate_lookup(
     match merged {
         Some((locate, held)) => {
             held.free();
-            memory.try_grow(state + locate.rival_bytes())?;
+            memory.try_grow(locate.bytes())?;
             Ok(locate)
         }
         None => Locate::new(spec, &input.schema(), Arc::clone(index), keeps_rivals),
@@ -291,24 +307,14 @@ impl Answers {
 
 impl LookupAnswers {
     fn emit(&self, slots: &[RowSlot], columns: &mut Vec<ArrayRef>) -> Result<()> {
-        let mut ranks: Vec<u32> = Vec::with_capacity(slots.len());
-        let mut outcomes: Vec<u8> = Vec::with_capacity(slots.len());
-        let mut ages: Vec<i64> = Vec::with_capacity(slots.len());
-        for slot in slots {
-            let (rank, outcome, age) = match *slot {
-                RowSlot::Slot(slot) => match self.locate.candidates[slot] {
-                    Candidate { row: NO_ROW, .. } => (0, self.outcomes[slot], 0),
-                    Candidate { row, .. } => {
-                        // Winners are at most as many as slots, and these below 2³².
-                        (u32::try_from(row).unwrap_or(u32::MAX), self.outcomes[slot], self.locate.age(slot))
-                    }
-                },
-                RowSlot::Unmatchable(outcome) => (0, outcome.code(), 0),
-            };
-            ranks.push(rank);
-            outcomes.push(outcome);
-            ages.push(age);
-        }
+        let winners = slots.iter().map(|slot| match *slot {
+            RowSlot::Slot(slot) => self.winners[slot],
+            RowSlot::Unmatchable(outcome) => Winner { age: 0, rank: 0, outcome: outcome.code() },
+        });
+        let winners: Vec<Winner> = winners.collect();
+        let outcomes: Vec<u8> = winners.iter().map(|winner| winner.outcome).collect();
+        let ranks: Vec<u32> = winners.iter().map(|winner| winner.rank).collect();
+        let ages: Vec<i64> = winners.iter().map(|winner| winner.age).collect();
         let matched: NullBuffer =
             outcomes.iter().map(|&code| Outcome::from_code(code).is_some_and(Outcome::is_match)).collect();
         let ranks = UInt32Array::new(ranks.into(), Some(matched.clone()));

@@ -7,13 +7,13 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, TimeUnit, UInt64Type};
-use datafusion::common::{DataFusionError, Result};
+use arrow::datatypes::{SchemaRef, TimeUnit};
+use datafusion::common::Result;
 
 use crate::exec::timestamp_unit;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
+use crate::locate_rows::NarrowRow;
 use crate::outcome::Outcome;
 use crate::search::Sought;
 use crate::settle::Tied;
@@ -26,8 +26,9 @@ pub(crate) const NO_ROW: u64 = u64::MAX;
 /// The best row of a slot so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
+    /// Its event time; once all is finished, the winner's age in nanoseconds.
     pub(crate) time: i64,
-    /// Its ordinal, or [`NO_ROW`]; in the end its place among the fetched rows.
+    /// Its ordinal, or [`NO_ROW`].
     pub(crate) row: u64,
 }
 
@@ -47,8 +48,6 @@ pub(crate) struct Locate {
     spec: LookupSpec,
     index: Arc<SlotIndex>,
     time_unit: TimeUnit,
-    created_unit: Option<TimeUnit>,
-    ordinal: usize,
     /// Whether rows of equal times have to be told apart.
     keeps_rivals: bool,
     pub(crate) candidates: Vec<Candidate>,
@@ -56,7 +55,6 @@ pub(crate) struct Locate {
     /// Under a created cut: the greatest event time whatever its created time; `i64::MIN` also says none.
     pub(crate) seen: Vec<Option<i64>>,
     pub(crate) rivals: Vec<Rival>,
-    groups: Vec<u32>,
     sought: Vec<Sought>,
     slots: Vec<u32>,
 }
@@ -69,22 +67,15 @@ impl Locate {
         index: Arc<SlotIndex>,
         keeps_rivals: bool,
     ) -> Result<Self> {
-        let Some(ordinal) = spec.ordinal else {
-            return Err(DataFusionError::Internal(format!("lookup `{}` has no ordinals", spec.name)));
-        };
         let slots = index.slots();
-        let created_unit = spec.created.map(|column| timestamp_unit(schema, column)).transpose()?;
         let cut = spec.created_cut && spec.created.is_some();
         Ok(Self {
             time_unit: timestamp_unit(schema, spec.time)?,
-            created_unit,
-            ordinal,
             keeps_rivals,
             candidates: vec![NONE; slots],
-            created: if created_unit.is_some() { vec![None; slots] } else { Vec::new() },
+            created: if spec.created.is_some() { vec![None; slots] } else { Vec::new() },
             seen: if cut { vec![None; slots] } else { Vec::new() },
             rivals: Vec::new(),
-            groups: Vec::new(),
             sought: Vec::new(),
             slots: Vec::new(),
             spec: spec.clone(),
@@ -99,86 +90,73 @@ impl Locate {
         slots * (16 + created + seen)
     }
 
+    /// Bytes held now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.candidates.capacity() * size_of::<Candidate>()
+            + (self.created.capacity() + self.seen.capacity()) * size_of::<Option<i64>>()
+            + self.rival_bytes()
+    }
+
     /// Bytes of the rows that await a decision.
     pub(crate) fn rival_bytes(&self) -> usize {
         self.rivals.capacity() * size_of::<Rival>()
     }
 
-    /// Folds one batch in. The passes over it are short loops without branches that depend on each other, so that the
-    /// processor has many memory accesses under way at once.
-    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let rows = batch.num_rows();
-        let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|&k| ArrayRef::clone(batch.column(k))).collect();
-        let mut groups = std::mem::take(&mut self.groups);
-        groups.clear();
-        self.index.keys.find(&keys, rows, &mut groups)?;
-        let times = Instants::of(batch.column(self.spec.time).as_ref())?;
-        let created = match self.spec.created {
-            Some(column) => Some(Instants::of(batch.column(column).as_ref())?),
-            None => None,
-        };
-        let ordinals = batch.column(self.ordinal).as_primitive::<UInt64Type>();
-        self.find_slots(&groups, &times, created.as_ref());
-        let slots = std::mem::take(&mut self.slots);
-        for (row, &slot) in slots.iter().enumerate() {
-            if slot == NO_SLOT {
-                continue;
-            }
-            let slot = slot as usize;
-            let time = times.values[row];
-            let own_created = created.as_ref().and_then(|c| (!c.is_null(row)).then(|| c.values[row]));
-            if self.is_expired(slot, time) {
-                continue;
-            }
-            let candidate = Candidate { time, row: ordinals.value(row) };
-            if self.created.is_empty() {
-                self.offer_by_time(slot, candidate);
-            } else {
-                self.offer(slot, candidate, own_created);
+    /// Folds rows in whose event times alone decide. The passes over them are short loops without branches that depend on
+    /// each other, so that the processor has many memory accesses under way at once.
+    pub(crate) fn fold(&mut self, rows: &[NarrowRow]) {
+        let round = RoundUp::new(self.time_unit, self.index.unit);
+        self.sought.clear();
+        self.sought.extend(rows.iter().map(|row| match round.apply(row.time) {
+            Some(visible) => (row.group, visible),
+            // Later than every instant of the spine.
+            None => (NO_GROUP, 0),
+        }));
+        let mut slots = std::mem::take(&mut self.slots);
+        self.index.first_at_or_after_each(&self.sought, &mut slots);
+        for (row, &slot) in rows.iter().zip(&slots) {
+            if slot != NO_SLOT && !self.is_expired(slot as usize, row.time) {
+                self.offer_by_time(slot as usize, Candidate { time: row.time, row: row.row });
             }
         }
-        self.groups = groups;
         self.slots = slots;
-        Ok(())
     }
 
-    /// The slot that each row of a batch may serve first; under a created cut also what was seen.
-    fn find_slots(&mut self, groups: &[u32], times: &Instants, created: Option<&Instants>) {
-        self.slots.clear();
+    /// Folds rows in that also have a created time: of equal event times the later created one wins, and under a cut
+    /// it says from when a row is visible.
+    pub(crate) fn fold_created(
+        &mut self,
+        groups: &[u32],
+        times: &Instants,
+        created: &Instants,
+        ordinals: &[u64],
+    ) {
         let round_time = RoundUp::new(self.time_unit, self.index.unit);
+        let round_created = RoundUp::new(created.unit, self.index.unit);
         let index = Arc::clone(&self.index);
-        let slot_of = |group: u32, visible: i64| index.first_at_or_after(group, visible);
-        let (cut, round_created) = match (created, self.created_unit) {
-            (Some(created), Some(unit)) if self.spec.created_cut => (created, RoundUp::new(unit, index.unit)),
-            _ => {
-                let sought = groups.iter().enumerate().map(|(row, &group)| {
-                    // Null, or later than every instant of the spine.
-                    let visible = if times.is_null(row) { None } else { round_time.apply(times.values[row]) };
-                    visible.map_or((NO_GROUP, 0), |visible| (group, visible))
-                });
-                self.sought.clear();
-                self.sought.extend(sought);
-                index.first_at_or_after_each(&self.sought, &mut self.slots);
-                return;
-            }
-        };
         for (row, &group) in groups.iter().enumerate() {
-            let mut found = NO_SLOT;
-            if group != NO_GROUP
-                && !times.is_null(row)
-                && let Some(visible) = round_time.apply(times.values[row])
-            {
-                if let Some(slot) = slot_of(group, visible) {
-                    self.seen[slot] = self.seen[slot].max(Some(times.values[row]));
+            if group == NO_GROUP || times.is_null(row) {
+                continue;
+            }
+            let (time, own_created) =
+                (times.values[row], (!created.is_null(row)).then(|| created.values[row]));
+            // Later than every instant of the spine.
+            let Some(mut visible) = round_time.apply(time) else { continue };
+            if self.spec.created_cut {
+                if let Some(slot) = index.first_at_or_after(group, visible) {
+                    self.seen[slot] = self.seen[slot].max(Some(time));
                 }
                 // Under a cut a row without a created time is not eligible.
-                if !cut.is_null(row)
-                    && let Some(bound) = round_created.apply(cut.values[row])
-                {
-                    found = slot_of(group, visible.max(bound)).map_or(NO_SLOT, as_u32);
-                }
+                let Some(bound) = own_created.and_then(|created| round_created.apply(created)) else {
+                    continue;
+                };
+                visible = visible.max(bound);
             }
-            self.slots.push(found);
+            if let Some(slot) = index.first_at_or_after(group, visible)
+                && !self.is_expired(slot, time)
+            {
+                self.offer(slot, Candidate { time, row: ordinals[row] }, own_created);
+            }
         }
     }
 
@@ -257,8 +235,8 @@ impl Locate {
         self.rivals = rivals;
     }
 
-    /// The running maximum along each key's slots, tested against the ttl: the candidates become the winners, and each
-    /// slot has an outcome. `tied` are the slots whose candidate the tie columns chose, ascending.
+    /// The running maximum along each key's slots, tested against the ttl: the candidates become the winners with their
+    /// ages, and each slot has an outcome. `tied` are the slots whose candidate the tie columns chose, ascending.
     pub(crate) fn finish(&mut self, tied: &[Tied]) -> Vec<u8> {
         let mut outcomes = vec![Outcome::NoneInReach.code(); self.index.slots()];
         let index = Arc::clone(&self.index);
@@ -275,7 +253,7 @@ impl Locate {
                 self.candidates[slot] = NONE;
                 match best {
                     Some((held, row)) if !self.is_expired(slot, row.time) => {
-                        self.candidates[slot] = row;
+                        self.candidates[slot] = Candidate { time: self.age(slot, row.time), row: row.row };
                         let was_tied = !tied.is_empty()
                             && tied.binary_search_by_key(&as_u32(held), |tied| tied.slot).is_ok();
                         let outcome = if was_tied { Outcome::MatchedByTie } else { Outcome::Matched };
@@ -296,10 +274,10 @@ impl Locate {
         own.time.cmp(&row.time).then_with(|| self.created.get(slot).cmp(&self.created.get(held))).is_gt()
     }
 
-    /// The age of a slot's winner in nanoseconds, saturated.
-    pub(crate) fn age(&self, slot: usize) -> i64 {
-        let nanos = to_nanos(self.index.slot_instants[slot], self.index.unit)
-            - to_nanos(self.candidates[slot].time, self.time_unit);
+    /// The age at a slot of a row of this event time in nanoseconds, saturated.
+    fn age(&self, slot: usize, time: i64) -> i64 {
+        let nanos =
+            to_nanos(self.index.slot_instants[slot], self.index.unit) - to_nanos(time, self.time_unit);
         i64::try_from(nanos).unwrap_or(i64::MAX)
     }
 }

@@ -21,6 +21,7 @@ use crate::exec::timestamp_unit;
 use crate::fold_metrics::FoldMetrics;
 use crate::late::LateColumns;
 use crate::locate::{Locate, NO_ROW};
+use crate::locate_rows::LocateRows;
 use crate::settle::{Deciders, Tied, settle};
 use crate::slot_index::{SlotIndex, SlotIndexBuilder};
 
@@ -170,9 +171,9 @@ impl PartFold {
         memory: &mut MemoryReservation,
     ) -> Result<(Locate, u64)> {
         let spec = &self.spec.lookup;
-        let state = Locate::state_bytes(spec, index.slots());
+        let state = LocateRows::bytes(spec, index.slots());
         memory.try_grow(state)?;
-        let mut locate = Locate::new(spec, &self.lookup.schema(), Arc::clone(index), keeps_rivals)?;
+        let mut locate = LocateRows::new(spec, &self.lookup.schema(), Arc::clone(index), keeps_rivals)?;
         let mut stream = self.lookup.execute(self.partition, Arc::clone(&self.context))?;
         let mut folded = 0;
         while let Some(batch) = stream.try_next().await? {
@@ -182,6 +183,8 @@ impl PartFold {
             locate.push(&batch)?;
             memory.try_resize(state + locate.rival_bytes())?;
         }
+        let locate = locate.end();
+        memory.try_resize(locate.bytes())?;
         Ok((locate, folded))
     }
 }
@@ -212,7 +215,8 @@ impl Emitter {
                     let late = if late.is_empty() {
                         Vec::new()
                     } else {
-                        emitter.fold.late.fetch(unit, runs, late, context).await?
+                        let columns = emitter.fold.late.fetch(unit, runs, late, context).await?;
+                        columns.iter().map(|pieces| whole(pieces)).collect::<Result<_>>()?
                     };
                     Ok::<_, DataFusionError>((picks, late))
                 }
@@ -315,6 +319,14 @@ impl Emitter {
         let missing = &self.fold.schema.fields()[columns.len()..];
         columns.extend(missing.iter().map(|field| new_null_array(field.data_type(), rows)));
         Ok(RecordBatch::try_new(Arc::clone(&self.fold.schema), columns)?)
+    }
+}
+
+/// The column that came in `pieces`, of which there is at least one.
+fn whole(pieces: &[ArrayRef]) -> Result<ArrayRef> {
+    match pieces {
+        [only] => Ok(ArrayRef::clone(only)),
+        pieces => Ok(concat(&pieces.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?),
     }
 }
 

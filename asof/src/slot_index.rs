@@ -57,6 +57,12 @@ impl SlotIndexBuilder {
         })
     }
 
+    /// Makes room for so many rows: memory that grows by doubling is filled twice.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.groups.reserve_exact(rows);
+        self.instants.reserve_exact(rows);
+    }
+
     /// Takes a batch in; returns which of its rows are the first of their keys.
     pub(crate) fn push(&mut self, keys: &[ArrayRef], instants: &ArrayRef) -> Result<Vec<u32>> {
         let rows = instants.len();

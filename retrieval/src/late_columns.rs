@@ -5,12 +5,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options, concat};
+use arrow::array::{ArrayRef, RecordBatch, new_empty_array, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use backsight_asof::LateColumns;
+use backsight_asof::{ColumnPieces, LateColumns};
 use backsight_proto::plan::{LateFile, LateSource};
 use backsight_storage::Location;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -187,7 +187,7 @@ impl LateColumns for ParquetColumns {
         runs: Vec<Range<u64>>,
         columns: Vec<usize>,
         context: Arc<TaskContext>,
-    ) -> BoxFuture<'static, Result<Vec<ArrayRef>>> {
+    ) -> BoxFuture<'static, Result<Vec<ColumnPieces>>> {
         let (file, group) = self.groups[unit];
         let reading = GroupReading {
             role: self.role.clone(),
@@ -217,12 +217,12 @@ struct GroupReading {
 }
 
 impl GroupReading {
-    async fn run(&self, runs: Vec<Range<u64>>, context: &TaskContext) -> Result<Vec<ArrayRef>> {
+    async fn run(&self, runs: Vec<Range<u64>>, context: &TaskContext) -> Result<Vec<ColumnPieces>> {
         let url = ObjectStoreUrl::parse(&self.store_url)?;
         let store = context.runtime_env().object_store(&url)?;
         let mut reader = ObjectReader::new(store, self.file.location.path(), self.file.size);
         let metadata = self.metadata(&mut reader).await.map_err(|error| self.failure(error))?;
-        let mut read: HashMap<String, ArrayRef> = HashMap::with_capacity(self.wanted.fields().len());
+        let mut read: HashMap<String, ColumnPieces> = HashMap::with_capacity(self.wanted.fields().len());
         for columns in self.column_groups(&metadata) {
             let reading = self.read(reader.clone(), metadata.clone(), columns, &runs);
             for (name, column) in reading.await.map_err(|error| self.failure(error))? {
@@ -234,20 +234,21 @@ impl GroupReading {
             .fields()
             .iter()
             .map(|field| {
-                let Some(column) = read.remove(field.name()) else {
+                let Some(pieces) = read.remove(field.name()) else {
                     let constants = self.file.constants.as_ref();
-                    return match constants.and_then(|row| row.column_by_name(field.name())) {
-                        Some(value) => ScalarValue::try_from_array(value, 0)?.to_array_of_size(rows),
+                    return Ok(vec![match constants.and_then(|row| row.column_by_name(field.name())) {
+                        Some(value) => ScalarValue::try_from_array(value, 0)?.to_array_of_size(rows)?,
                         // The file lacks the column.
-                        None => Ok(new_null_array(field.data_type(), rows)),
-                    };
+                        None => new_null_array(field.data_type(), rows),
+                    }]);
                 };
-                if column.data_type() == field.data_type() {
-                    return Ok(column);
-                }
                 // The table's type holds every file's values.
                 let strict = CastOptions { safe: false, ..CastOptions::default() };
-                Ok(cast_with_options(&column, field.data_type(), &strict)?)
+                let cast = |piece: ArrayRef| match piece.data_type() == field.data_type() {
+                    true => Ok(piece),
+                    false => Ok(cast_with_options(&piece, field.data_type(), &strict)?),
+                };
+                pieces.into_iter().map(cast).collect()
             })
             .collect()
     }
@@ -289,7 +290,7 @@ impl GroupReading {
         metadata: ArrowReaderMetadata,
         columns: Vec<usize>,
         runs: &[Range<u64>],
-    ) -> Result<Vec<(String, ArrayRef)>, ParquetError> {
+    ) -> Result<Vec<(String, ColumnPieces)>, ParquetError> {
         let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
             .with_row_groups(vec![self.group])
@@ -304,12 +305,14 @@ impl GroupReading {
         let schema = Arc::clone(stream.schema());
         let batches: Vec<RecordBatch> = stream.try_collect().await?;
         let named = schema.fields().iter().enumerate().map(|(place, field)| {
-            let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(place).as_ref()).collect();
-            let column =
-                if arrays.is_empty() { new_empty_array(field.data_type()) } else { concat(&arrays)? };
-            Ok((field.name().clone(), column))
+            let mut pieces: ColumnPieces =
+                batches.iter().map(|batch| ArrayRef::clone(batch.column(place))).collect();
+            if pieces.is_empty() {
+                pieces.push(new_empty_array(field.data_type()));
+            }
+            (field.name().clone(), pieces)
         });
-        named.collect()
+        Ok(named.collect())
     }
 
     async fn metadata(&self, reader: &mut ObjectReader) -> Result<ArrowReaderMetadata, ParquetError> {

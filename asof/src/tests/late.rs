@@ -13,7 +13,7 @@ use datafusion::execution::TaskContext;
 use futures::future::{BoxFuture, FutureExt};
 
 use super::cases::Case;
-use crate::late::LateColumns;
+use crate::late::{ColumnPieces, LateColumns};
 use crate::spec::LookupSpec;
 
 /// Rows of a unit: few, so that small cases have several.
@@ -62,14 +62,17 @@ impl LateColumns for MemoryColumns {
         runs: Vec<Range<u64>>,
         columns: Vec<usize>,
         _: Arc<TaskContext>,
-    ) -> BoxFuture<'static, Result<Vec<ArrayRef>>> {
+    ) -> BoxFuture<'static, Result<Vec<ColumnPieces>>> {
         let bounds = self.units[unit].clone();
         assert!(
             runs.iter().all(|run| run.start < run.end && bounds.start <= run.start && run.end <= bounds.end)
         );
-        let rows: UInt64Array = runs.into_iter().flatten().collect();
-        let arrays = columns.iter().map(|&column| Ok(take(self.rows.column(column), &rows, None)?)).collect();
-        async move { arrays }.boxed()
+        let pieces = columns.iter().map(|&column| {
+            let runs = runs.iter().map(|run| UInt64Array::from_iter_values(run.clone()));
+            runs.map(|rows| Ok(take(self.rows.column(column), &rows, None)?)).collect()
+        });
+        let pieces = pieces.collect();
+        async move { pieces }.boxed()
     }
 
     fn encode(&self) -> Result<Vec<u8>> {
