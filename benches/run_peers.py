@@ -24,12 +24,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # The first result is what the others are compared with; the floor re-encodes DuckDB's.
 ENGINES = ["duckdb", "backsight", "polars", "floor"]
+# Run when they are asked for: what they need is large, or what they take.
+MORE_ENGINES = ["feast"]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workload", help="a name in benches/workloads.json")
-    parser.add_argument("--engines", default=",".join(ENGINES), help="default: all")
+    parser.add_argument("--engines", default=",".join(ENGINES), help=f"default: {','.join(ENGINES)}; also feast")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--python", default=sys.executable, help="for generator, peers and comparison")
     parser.add_argument("--binary", type=Path, help="default: the release build")
@@ -39,12 +41,13 @@ def arguments():
     parser.add_argument("--timeout", type=int, default=900, help="seconds for one run")
     asked = parser.parse_args()
     asked.engines = asked.engines.split(",")
-    unknown = [engine for engine in asked.engines if engine not in ENGINES]
+    engines = ENGINES + MORE_ENGINES
+    unknown = [engine for engine in asked.engines if engine not in engines]
     if unknown:
-        parser.error(f"unknown engine `{unknown[0]}`; there are: {', '.join(ENGINES)}")
+        parser.error(f"unknown engine `{unknown[0]}`; there are: {', '.join(engines)}")
     if "floor" in asked.engines and "duckdb" not in asked.engines:
         parser.error("the floor encodes DuckDB's result again, so it needs `duckdb` among the engines")
-    asked.engines.sort(key=ENGINES.index)
+    asked.engines.sort(key=engines.index)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "backsight"
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     asked.data = (asked.data or cache / "bench").resolve()
@@ -231,9 +234,10 @@ def lines_of(path):
 
 
 def versions(asked):
-    packages = "import duckdb, polars; print(duckdb.__version__, polars.__version__)"
-    peers = (text_of([asked.python, "-c", packages]) or "unknown unknown").split()
-    found = {"duckdb": peers[0], "polars": peers[1]}
+    found = {}
+    for peer in ("duckdb", "polars", "feast"):
+        if peer in asked.engines:
+            found[peer] = text_of([asked.python, "-c", f"import {peer}; print({peer}.__version__)"]) or "unknown"
     if "backsight" in asked.engines:
         found["backsight"] = (text_of([str(asked.binary), "--version"]) or "").removeprefix("backsight ")
     found["commit"] = text_of(["git", "rev-parse", "--short=12", "HEAD"])

@@ -13,7 +13,7 @@ use crate::errors::Failure;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "The workload")]
 pub(crate) struct WorkloadArgs {
-    /// Named workload: tiny, train, tinyspine, bigspine, manyviews, uniform, hotkey, skew, wide500
+    /// Named workload: tiny, train, tinyspine, bigspine, manyviews, uniform, hotkey, skew, perkey1000, wide500
     #[arg(value_name = "WORKLOAD", required_unless_present = "spec", conflicts_with = "spec")]
     pub(crate) workload: Option<String>,
     /// Read a workload of your own from this YAML or JSON file; `--print-spec` shows all keys

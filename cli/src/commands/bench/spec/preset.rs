@@ -3,8 +3,18 @@
 use super::{EntitySpec, KeyType, ROW_GROUP_ROWS, Skew, Spec, SpineSpec, ViewSpec};
 
 /// The names.
-pub(crate) const PRESETS: [&str; 9] =
-    ["tiny", "train", "tinyspine", "bigspine", "manyviews", "uniform", "hotkey", "skew", "wide500"];
+pub(crate) const PRESETS: [&str; 10] = [
+    "tiny",
+    "train",
+    "tinyspine",
+    "bigspine",
+    "manyviews",
+    "uniform",
+    "hotkey",
+    "skew",
+    "perkey1000",
+    "wide500",
+];
 
 /// Rows, keys and days of a spine; rows, keys, features, ttl in hours and files of a view.
 type Sizes = ([u64; 3], [u64; 5]);
@@ -23,6 +33,7 @@ pub(crate) fn preset(name: &str) -> Option<Spec> {
         "bigspine" => ([30_000_000, 200_000, 90], [400_000, 200_000, 8, 0, 2]),
         "manyviews" => ([1_000_000, 100_000, 60], [3_000_000, 100_000, 5, 0, 4]),
         "uniform" | "hotkey" | "skew" => ([3_000_000, 100_000, 60], [20_000_000, 100_000, 6, 168, 16]),
+        "perkey1000" => ([1_000_000, 10_000, 365], [10_000_000, 10_000, 5, 1_440, 12]),
         "wide500" => ([1_000, 1_000, 60], [1_000_000, 100_000, 500, 168, 4]),
         _ => return None,
     };
