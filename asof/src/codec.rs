@@ -103,6 +103,7 @@ fn encode(spec: &AsofSpec) -> Result<AsofJoin> {
             JoinForm::NaiveLoop => 1,
             JoinForm::CandidateFold => 2,
             JoinForm::Broadcast => 3,
+            JoinForm::SpilledFold => 4,
             JoinForm::LateFold => {
                 return Err(DataFusionError::Plan("the late slot fold runs in one process".into()));
             }
@@ -149,6 +150,7 @@ fn decode(message: AsofJoin) -> Result<AsofSpec> {
             1 => JoinForm::NaiveLoop,
             2 => JoinForm::CandidateFold,
             3 => JoinForm::Broadcast,
+            4 => JoinForm::SpilledFold,
             other => return Err(DataFusionError::Plan(format!("unknown form {other} of the join"))),
         },
         spine_keys: positions(&message.spine_keys)?,

@@ -23,14 +23,14 @@ use crate::fold_metrics::{self, FoldAccount, FoldMetrics};
 use crate::late::LateColumns;
 use crate::late_fold::{self, SharedFold, WholeJoin};
 use crate::spec::{AsofSpec, JoinForm};
-use crate::{naive, slot_fold};
+use crate::{naive, slot_fold, spilled_fold};
 
 /// The point-in-time join of a spine with the lookups that share its keys.
 ///
 /// Inputs: the spine, then one input a lookup. With keys, all inputs must be hash partitioned alike on them;
 /// without keys, and in the form that broadcasts, every spine partition reads each lookup whole. The late slot fold takes any
 /// partitions. Output: [`AsofSpec::output_schema`], one row
-/// for each spine row, in the spine's order inside a partition.
+/// for each spine row, in the spine's order inside a partition unless the form spills.
 #[derive(Debug)]
 pub struct AsofJoinExec {
     spec: Arc<AsofSpec>,
@@ -64,7 +64,7 @@ impl AsofJoinExec {
             spec.output_schema(spine.schema().as_ref(), &schemas, &late)?
         };
         let partitioning = match spec.form {
-            JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::Broadcast => {
+            JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::Broadcast | JoinForm::SpilledFold => {
                 spine.output_partitioning().clone()
             }
             JoinForm::LateFold => {
@@ -176,9 +176,7 @@ impl ExecutionPlan for AsofJoinExec {
             JoinForm::NaiveLoop => {
                 InputDistributionRequirements::new(vec![Distribution::SinglePartition; inputs])
             }
-            JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::Broadcast
-                if self.reads_lookups_whole() =>
-            {
+            _ if self.reads_lookups_whole() => {
                 let mut wanted = vec![Distribution::SinglePartition; inputs];
                 wanted[0] = Distribution::UnspecifiedDistribution;
                 InputDistributionRequirements::new(wanted)
@@ -247,6 +245,7 @@ impl ExecutionPlan for AsofJoinExec {
                 let metrics = FoldMetrics::new(&self.metrics, partition, self.spec.lookups.len());
                 broadcast_join::stream(join, Arc::clone(&self.indexed), metrics)
             }
+            JoinForm::SpilledFold => spilled_fold::stream(join, &self.metrics),
             _ => slot_fold::stream(join, &self.metrics),
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))

@@ -229,7 +229,7 @@ impl TupleKeys {
 }
 
 /// Where any key of a tuple is null, be it a dictionary's null entry.
-fn any_null(keys: &[ArrayRef]) -> Option<NullBuffer> {
+pub(crate) fn any_null(keys: &[ArrayRef]) -> Option<NullBuffer> {
     keys.iter().fold(None, |nulls, key| NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref()))
 }
 

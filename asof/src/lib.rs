@@ -33,6 +33,8 @@ mod settle;
 mod slot_fold;
 mod slot_index;
 mod spec;
+mod spill_file;
+mod spilled_fold;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -25,8 +25,10 @@ impl Locator {
     }
 }
 
-/// Below so many rows no compaction is worth it.
+/// Below so many rows no compaction is worth it, unless they are wide.
 const COMPACT_ROWS_MIN: usize = 65_536;
+/// So many bytes are worth one.
+const COMPACT_BYTES_MIN: usize = 8 << 20;
 /// More chunks than this make gathering slow, whatever they hold.
 const CHUNKS_MAX: usize = 1_024;
 /// A compacted chunk is meant to stay below this: 32-bit offsets end at four times as much.
@@ -69,7 +71,8 @@ impl Retained {
 
     /// About how many bytes a compaction to `live` rows would copy; `None` when it would not pay.
     pub(crate) fn compaction_bytes(&self, live: usize) -> Option<usize> {
-        let is_mostly_stale = self.rows > COMPACT_ROWS_MIN && self.rows > live.saturating_mul(2);
+        let is_much = self.rows > COMPACT_ROWS_MIN || self.bytes > COMPACT_BYTES_MIN;
+        let is_mostly_stale = is_much && self.rows > live.saturating_mul(2);
         (is_mostly_stale || self.chunks.len() > CHUNKS_MAX).then(|| self.bytes_per_row() * live)
     }
 

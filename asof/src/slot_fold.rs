@@ -2,19 +2,21 @@
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, Time};
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
 use crate::account::PartAccount;
 use crate::exec::PartitionJoin;
 use crate::fold::{FoldedLookup, LookupFold};
-use crate::fold_metrics::FoldMetrics;
+use crate::fold_metrics::{FoldMetrics, LookupMetrics};
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
+use crate::spec::LookupSpec;
 
 /// The output of one partition.
 pub(crate) fn stream(
@@ -31,14 +33,37 @@ async fn run(
 ) -> Result<impl Stream<Item = Result<RecordBatch>> + Send> {
     let mut memory = MemoryConsumer::new(format!("point-in-time join, partition {}", join.partition()))
         .register(join.context.memory_pool());
-    let (batches, index) = collect_spine(&join, &mut memory, &metrics).await?;
+    let mut spine = SpineFold::new(&join)?;
+    let mut stream = join.spine()?;
+    while let Some(batch) = stream.try_next().await? {
+        metrics.spine_rows.add(batch.num_rows());
+        let _timer = metrics.index_time.timer();
+        spine.push(&join, batch, &mut memory)?;
+    }
+    let (batches, index) = {
+        let _timer = metrics.index_time.timer();
+        spine.finish(&mut memory)?
+    };
     metrics.slots.set(index.slots());
     let mut folded = Vec::with_capacity(join.spec.lookups.len());
-    for lookup in 0..join.spec.lookups.len() {
-        folded.push(fold_lookup(&join, lookup, &index, &mut memory, &metrics).await?);
+    for (lookup, spec) in join.spec.lookups.iter().enumerate() {
+        let counts = &metrics.lookups[lookup];
+        let rows = join.lookup(lookup)?.map(|batch| {
+            let batch = batch?;
+            count_rows(spec, &batch, counts)?;
+            Ok(batch)
+        });
+        let schema = join.lookup_schema(lookup);
+        folded.push(fold_lookup(spec, &schema, rows, &index, &mut memory, &metrics.fold_time).await?);
     }
     metrics.memory_bytes.set(memory.size());
-    let emitter = Emitter { join, index, folded, _memory: memory, emit_time: metrics.emit_time.clone() };
+    let emitter = Emitter {
+        schema: Arc::clone(&join.schema),
+        index,
+        folded,
+        _memory: memory,
+        emit_time: metrics.emit_time.clone(),
+    };
     let mut first_row = 0;
     let numbered = batches.into_iter().map(move |batch| {
         let first = first_row;
@@ -48,66 +73,80 @@ async fn run(
     Ok(futures::stream::iter(numbered).map(move |(first, batch)| emitter.emit(first, &batch)))
 }
 
-/// Reads the spine's partition and indexes it.
-async fn collect_spine(
-    join: &PartitionJoin,
-    memory: &mut MemoryReservation,
-    metrics: &FoldMetrics,
-) -> Result<(Vec<RecordBatch>, SlotIndex)> {
-    let schema = join.spine_schema();
-    let key_types: Vec<DataType> =
-        join.spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
-    let mut builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?;
-    let mut batches = Vec::new();
-    let mut batch_bytes = 0;
-    let mut stream = join.spine()?;
-    while let Some(batch) = stream.try_next().await? {
+/// Rows of a spine, on their way to an index.
+pub(crate) struct SpineFold {
+    builder: SlotIndexBuilder,
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl SpineFold {
+    pub(crate) fn new(join: &PartitionJoin) -> Result<Self> {
+        let schema = join.spine_schema();
+        let key_types: Vec<DataType> =
+            join.spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
+        let builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?;
+        Ok(Self { builder, batches: Vec::new(), bytes: 0 })
+    }
+
+    /// Takes rows in; `memory` holds nothing else.
+    pub(crate) fn push(
+        &mut self,
+        join: &PartitionJoin,
+        batch: RecordBatch,
+        memory: &mut MemoryReservation,
+    ) -> Result<()> {
         if batch.num_rows() == 0 {
-            continue;
+            return Ok(());
         }
-        let _timer = metrics.index_time.timer();
-        metrics.spine_rows.add(batch.num_rows());
         let keys: Vec<ArrayRef> =
             join.spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
-        builder.push(&keys, batch.column(join.spec.spine_instant))?;
-        batch_bytes += batch.get_array_memory_size();
-        memory.try_resize(batch_bytes + builder.memory_bytes().0)?;
-        batches.push(batch);
+        self.builder.push(&keys, batch.column(join.spec.spine_instant))?;
+        self.bytes += get_record_batch_memory_size(&batch);
+        memory.try_resize(self.bytes + self.builder.memory_bytes().0)?;
+        self.batches.push(batch);
+        Ok(())
     }
-    let _timer = metrics.index_time.timer();
-    let (held, more) = builder.memory_bytes();
-    memory.try_resize(batch_bytes + held + more)?;
-    let index = builder.finish(1);
-    memory.try_resize(batch_bytes + index.memory_bytes())?;
-    Ok((batches, index))
+
+    /// The rows and their index.
+    pub(crate) fn finish(self, memory: &mut MemoryReservation) -> Result<(Vec<RecordBatch>, SlotIndex)> {
+        let (held, more) = self.builder.memory_bytes();
+        memory.try_resize(self.bytes + held + more)?;
+        let index = self.builder.finish(1);
+        memory.try_resize(self.bytes + index.memory_bytes())?;
+        Ok((self.batches, index))
+    }
+}
+
+/// Counts the rows of a batch of a lookup, when they come.
+pub(crate) fn count_rows(spec: &LookupSpec, batch: &RecordBatch, counts: &LookupMetrics) -> Result<()> {
+    match spec.account {
+        None => counts.folded.add(batch.num_rows()),
+        Some(column) => {
+            let mut account = PartAccount::default();
+            counts.received.add(count(account.take(batch.column(column))?));
+            counts.folded.add(count(account.folded));
+            counts.sent.add(count(account.sent));
+        }
+    }
+    Ok(())
 }
 
 /// Streams one lookup through its fold.
-async fn fold_lookup(
-    join: &PartitionJoin,
-    lookup: usize,
+pub(crate) async fn fold_lookup(
+    spec: &LookupSpec,
+    schema: &SchemaRef,
+    mut rows: impl Stream<Item = Result<RecordBatch>> + Send + Unpin,
     index: &SlotIndex,
     memory: &mut MemoryReservation,
-    metrics: &FoldMetrics,
+    time: &Time,
 ) -> Result<FoldedLookup> {
-    let spec = &join.spec.lookups[lookup];
     let before = memory.size();
     let state = LookupFold::state_bytes(spec, index.slots());
     memory.try_grow(state)?;
-    let mut fold = LookupFold::new(spec, &join.lookup_schema(lookup), index)?;
-    let mut stream = join.lookup(lookup)?;
-    while let Some(batch) = stream.try_next().await? {
-        let _timer = metrics.fold_time.timer();
-        let counts = &metrics.lookups[lookup];
-        match spec.account {
-            None => counts.folded.add(batch.num_rows()),
-            Some(column) => {
-                let mut account = PartAccount::default();
-                counts.received.add(count(account.take(batch.column(column))?));
-                counts.folded.add(count(account.folded));
-                counts.sent.add(count(account.sent));
-            }
-        }
+    let mut fold = LookupFold::new(spec, schema, index)?;
+    while let Some(batch) = rows.try_next().await? {
+        let _timer = time.timer();
         fold.push(&batch)?;
         memory.try_resize(before + state + fold.retained_bytes())?;
         // Without room for the copy nothing is wrong yet; it is tried again with the next batch.
@@ -118,7 +157,7 @@ async fn fold_lookup(
             memory.try_resize(before + state + fold.retained_bytes())?;
         }
     }
-    let _timer = metrics.fold_time.timer();
+    let _timer = time.timer();
     let folded = fold.finish();
     memory.try_resize(before + folded.memory_bytes())?;
     Ok(folded)
@@ -129,16 +168,17 @@ fn count(rows: u64) -> usize {
 }
 
 /// Writes the answers beside the spine's rows.
-struct Emitter {
-    join: PartitionJoin,
-    index: SlotIndex,
-    folded: Vec<FoldedLookup>,
-    _memory: MemoryReservation,
-    emit_time: Time,
+pub(crate) struct Emitter {
+    pub(crate) schema: SchemaRef,
+    pub(crate) index: SlotIndex,
+    pub(crate) folded: Vec<FoldedLookup>,
+    pub(crate) _memory: MemoryReservation,
+    pub(crate) emit_time: Time,
 }
 
 impl Emitter {
-    fn emit(&self, first_row: usize, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// The answers beside a batch of the spine whose first row has number `first_row`.
+    pub(crate) fn emit(&self, first_row: usize, batch: &RecordBatch) -> Result<RecordBatch> {
         let _timer = self.emit_time.timer();
         let rows = batch.num_rows();
         let slots: Vec<RowSlot> = (first_row..first_row + rows).map(|row| self.index.row_slot(row)).collect();
@@ -172,6 +212,6 @@ impl Emitter {
             columns.push(Arc::new(Int64Array::new(ages.into(), Some(matched))));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.join.schema), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
 }

@@ -18,6 +18,8 @@ pub enum JoinForm {
     CandidateFold,
     /// Hold the lookups whole, as steps of each key, and let the spine stream past: for a spine much larger than they are.
     Broadcast,
+    /// The slot fold that keeps within its memory: everything goes to buckets on disk, which are folded one after the other.
+    SpilledFold,
     /// Compare every spine row with every lookup row: the oracle, for small data only.
     NaiveLoop,
 }
@@ -30,6 +32,7 @@ impl JoinForm {
             Self::LateFold => "late slot fold",
             Self::CandidateFold => "candidate fold",
             Self::Broadcast => "broadcast features",
+            Self::SpilledFold => "spilling fold",
             Self::NaiveLoop => "naive loop",
         }
     }

@@ -15,7 +15,7 @@ pub use codecs::physical_codec;
 pub use embedded::EmbeddedEngine;
 pub use gate::{Closed, Gate, RunningJobs, Work};
 pub use local_cluster::LocalCluster;
-pub use options::EngineOptions;
+pub use options::{EngineOptions, SPILL_BYTES_MAX};
 pub use session::{
     MESSAGE_BYTES_MAX, ballista_config, cluster_runtime, force_ballista, session_state, write_context,
 };

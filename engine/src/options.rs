@@ -18,7 +18,12 @@ pub struct EngineOptions {
     pub partitions: NonZeroUsize,
     /// Where operators that can spill do so; the system's temporary folder when absent.
     pub spill_dir: Option<PathBuf>,
+    /// Bytes that they may have on disk together; what does not fit fails with an error that names this limit.
+    pub spill_limit_bytes: u64,
 }
+
+/// What may be spilled unless told otherwise.
+pub const SPILL_BYTES_MAX: u64 = 100 << 30;
 
 impl EngineOptions {
     /// The defaults for a machine with so much memory and so many cores.
@@ -27,6 +32,7 @@ impl EngineOptions {
             memory_limit_bytes: (memory_bytes / 100 * MEMORY_PERCENT).max(MEMORY_BYTES_MIN),
             partitions: cores,
             spill_dir: None,
+            spill_limit_bytes: SPILL_BYTES_MAX,
         }
     }
 }

@@ -100,7 +100,11 @@ pub(crate) fn runtime(stores: &Stores, options: &EngineOptions) -> Result<Arc<Ru
     };
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default()
+                .with_mode(mode)
+                .with_max_temp_directory_size(options.spill_limit_bytes),
+        )
         .with_object_store_registry(Arc::new(StoreRegistry { stores: stores.clone() }))
         .build()?;
     Ok(Arc::new(runtime))

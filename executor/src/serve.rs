@@ -60,6 +60,8 @@ pub async fn serve(
         memory_limit_bytes: options.memory_limit_bytes,
         partitions: options.vcores,
         spill_dir: Some(work_dir.spill()),
+        // The work folder as a whole is bounded as it grows; spilled rows alone stop at once.
+        spill_limit_bytes: options.disk_limit_bytes.unwrap_or(u64::MAX),
     };
     let runtime =
         cluster_runtime(&options.stores, &engine_options).map_err(|e| engine_error(e.to_string()))?;

@@ -9,7 +9,7 @@ pub struct AsofJoin {
     /// [`PLAN_FORMAT`] of the writer.
     #[prost(uint32, tag = "1")]
     pub format: u32,
-    /// 0 slot fold, 1 naive loop, 2 candidate fold, 3 broadcast features.
+    /// 0 slot fold, 1 naive loop, 2 candidate fold, 3 broadcast features, 4 spilling fold.
     #[prost(uint32, tag = "2")]
     pub form: u32,
     /// Key columns of the spine.

@@ -4,9 +4,18 @@
 //! executors a slot fold exchanges every row of the view with all its columns. A candidate fold exchanges candidates, but each task
 //! that scans the view reads and indexes the spine's keys and instants. So the candidate fold wins unless the spine is so
 //! large beside the view that most rows are candidates anyway.
+//!
+//! All of them hold something in memory. Where that is estimated to be more than there may be, or where it turned out to be
+//! ([`Spilling`]), the spilling fold takes the views instead.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use backsight_asof::JoinForm;
 use serde::{Deserialize, Serialize};
+
+use crate::memory::{self, Side};
 
 /// How the form is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +23,41 @@ pub enum FormChoice {
     /// This one, for every view.
     Forced(JoinForm),
     /// For each view the one that costs less where all partitions share one process.
-    InProcess,
+    InProcess {
+        /// Partitions of a plan.
+        tasks: usize,
+        /// Bytes that the join may hold.
+        memory_bytes: u64,
+    },
     /// For each view the one of those that travel to executors which costs less, with so many tasks side by side.
     ByCost {
         /// Partitions of a plan.
         tasks: usize,
+        /// Bytes that the join may hold, where that is known: executors have limits of their own.
+        memory_bytes: Option<u64>,
     },
+}
+
+/// Whether a retrieval has run out of memory in a form that does not spill: what is planned of it after that spills.
+#[derive(Clone, Default)]
+pub(crate) struct Spilling(Arc<AtomicBool>);
+
+impl Spilling {
+    /// From now on.
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has begun.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Spilling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Spilling").field(&self.is_begun()).finish()
+    }
 }
 
 impl From<JoinForm> for FormChoice {
@@ -39,6 +77,14 @@ pub(crate) struct ViewSize {
     pub(crate) bytes: u64,
     /// Columns of the view that the join needs: keys, times, features.
     pub(crate) columns: u64,
+    /// Bytes in memory of those columns of a row.
+    pub(crate) row_bytes: u64,
+}
+
+impl ViewSize {
+    fn side(&self) -> Side {
+        Side { rows: self.rows, row_bytes: self.row_bytes }
+    }
 }
 
 /// What was chosen for a view, and why.
@@ -50,6 +96,9 @@ pub struct ChosenForm {
     pub reason: String,
     /// Rows of the view that are exchanged, estimated.
     pub exchanged_rows: u64,
+    /// Bytes of the view that go to disk, before they are compressed, estimated.
+    #[serde(default)]
+    pub spilled_bytes: u64,
 }
 
 /// Processor time to read and index a row of the spine in one task, estimated: see docs/performance.md.
@@ -65,17 +114,72 @@ const SPINE_COLUMNS: u64 = 4;
 /// Spine rows that a task may index beside its share of the join: 45 bytes each while the index is made.
 const INDEXED_ROWS_MAX: u64 = 16_000_000;
 
-/// The form for a view.
-pub(crate) fn choose(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenForm) {
+/// The forms for all views of a plan, and what they hold in memory, estimated: that is shared.
+pub(crate) fn choose(
+    choice: FormChoice,
+    spine: Side,
+    views: &[ViewSize],
+    spilling: &Spilling,
+) -> (Vec<(JoinForm, ChosenForm)>, u64) {
+    let (tasks, limit) = match choice {
+        FormChoice::Forced(_) => (1, None),
+        FormChoice::InProcess { tasks, memory_bytes } => (tasks, Some(memory_bytes)),
+        FormChoice::ByCost { tasks, memory_bytes } => (tasks, memory_bytes),
+    };
+    let tasks = u64::try_from(tasks.max(1)).unwrap_or(u64::MAX);
+    let mut chosen: Vec<_> = views.iter().map(|&view| choose_one(choice, view)).collect();
+    let is_whole = |form: JoinForm| form == JoinForm::Broadcast;
+    let whole: u64 = chosen
+        .iter()
+        .zip(views)
+        .filter(|((form, _), _)| is_whole(*form))
+        .fold(0, |bytes: u64, (_, view)| bytes.saturating_add(memory::broadcast(view.side())));
+    let folds = || chosen.iter().zip(views).filter(|((form, _), _)| !is_whole(*form));
+    let folded = match folds().count() {
+        0 => 0,
+        _ => memory::folded(spine, folds().map(|(_, view)| view.side()), tasks),
+    };
+    let held = whole.saturating_add(folded);
+    if matches!(choice, FormChoice::Forced(_)) && !spilling.is_begun() {
+        return (chosen, held);
+    }
+    let (reason, keeps_whole) = match limit {
+        _ if spilling.is_begun() => ("memory did not suffice for another form".to_owned(), false),
+        Some(limit) if held > limit => {
+            let reason = format!("in memory the join would hold {} MiB of {} MiB", held >> 20, limit >> 20);
+            // A view that is held whole beside what spills must leave that some room.
+            (reason, whole <= limit / 2)
+        }
+        _ => return (chosen, held),
+    };
+    for ((form, chosen), view) in chosen.iter_mut().zip(views) {
+        if *form == JoinForm::NaiveLoop || is_whole(*form) && keeps_whole {
+            continue;
+        }
+        *form = JoinForm::SpilledFold;
+        *chosen = ChosenForm {
+            form: form.name().to_owned(),
+            reason: reason.clone(),
+            exchanged_rows: view.rows,
+            spilled_bytes: view.side().bytes(),
+        };
+    }
+    (chosen, held)
+}
+
+/// The form for a view, whatever it holds.
+fn choose_one(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenForm) {
     let tasks = match choice {
-        FormChoice::Forced(_) | FormChoice::InProcess => 1,
-        FormChoice::ByCost { tasks } => u64::try_from(tasks.max(1)).unwrap_or(u64::MAX),
+        FormChoice::Forced(_) | FormChoice::InProcess { .. } => 1,
+        FormChoice::ByCost { tasks, .. } => u64::try_from(tasks.max(1)).unwrap_or(u64::MAX),
     };
     let candidates = candidates(size, tasks);
     let (form, reason) = match choice {
         FormChoice::Forced(form) => (form, "it was asked for".to_owned()),
-        FormChoice::InProcess => cheaper_broadcast(size, 1, size.spine_rows.saturating_mul(INDEX_NANOS))
-            .unwrap_or_else(|| (JoinForm::LateFold, "nothing is exchanged in one process".to_owned())),
+        FormChoice::InProcess { .. } => {
+            cheaper_broadcast(size, 1, size.spine_rows.saturating_mul(INDEX_NANOS))
+                .unwrap_or_else(|| (JoinForm::LateFold, "nothing is exchanged in one process".to_owned()))
+        }
         FormChoice::ByCost { .. } => {
             let exchange = size.spine_rows.saturating_mul(INDEX_NANOS + SPINE_COLUMNS * EXCHANGE_NANOS);
             cheaper_broadcast(size, tasks, exchange).unwrap_or_else(|| cheaper_fold(size, tasks, candidates))
@@ -85,9 +189,10 @@ pub(crate) fn choose(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenFor
         JoinForm::LateFold => 0,
         JoinForm::CandidateFold => candidates,
         JoinForm::Broadcast => size.rows.saturating_mul(tasks),
-        JoinForm::SlotFold | JoinForm::NaiveLoop => size.rows,
+        JoinForm::SlotFold | JoinForm::SpilledFold | JoinForm::NaiveLoop => size.rows,
     };
-    (form, ChosenForm { form: form.name().to_owned(), reason, exchanged_rows })
+    let spilled_bytes = if form == JoinForm::SpilledFold { size.side().bytes() } else { 0 };
+    (form, ChosenForm { form: form.name().to_owned(), reason, exchanged_rows, spilled_bytes })
 }
 
 /// Broadcast features, where a view is small and the spine so large that it is better not touched.
@@ -170,20 +275,59 @@ mod tests {
                 rows: number(rows),
                 bytes: number(rows) * 50,
                 columns: number(columns),
+                row_bytes: number(columns) * 8,
             };
             let choice = match tasks.parse().unwrap() {
-                0 => FormChoice::InProcess,
-                tasks => FormChoice::ByCost { tasks },
+                0 => FormChoice::InProcess { tasks: 2, memory_bytes: u64::MAX },
+                tasks => FormChoice::ByCost { tasks, memory_bytes: None },
             };
-            let (_, chosen) = choose(choice, size);
+            let spine = Side { rows: size.spine_rows, row_bytes: 24 };
+            let (chosen, _) = choose(choice, spine, &[size], &Spilling::default());
+            let [(_, chosen)] = chosen.try_into().unwrap();
             assert_eq!((chosen.form, chosen.exchanged_rows), (form.join(" "), number(exchanged)), "{line}");
         }
     }
 
     #[test]
     fn a_forced_form_is_taken() {
-        let size = ViewSize { spine_rows: 10, rows: 10, bytes: 90, columns: 3 };
-        let (form, chosen) = choose(JoinForm::CandidateFold.into(), size);
-        assert_eq!((form, chosen.reason.as_str()), (JoinForm::CandidateFold, "it was asked for"));
+        let size = ViewSize { spine_rows: 10, rows: 10, bytes: 90, columns: 3, row_bytes: 24 };
+        let spine = Side { rows: 10, row_bytes: 24 };
+        for form in [JoinForm::CandidateFold, JoinForm::SpilledFold] {
+            let (chosen, _) = choose(form.into(), spine, &[size], &Spilling::default());
+            assert_eq!((chosen[0].0, chosen[0].1.reason.as_str()), (form, "it was asked for"));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_spills() {
+        let view = |rows: u64| ViewSize {
+            spine_rows: 30_000_000,
+            rows,
+            bytes: rows * 20,
+            columns: 4,
+            row_bytes: 32,
+        };
+        let views = [view(400_000), view(20_000_000)];
+        let spine = Side { rows: 30_000_000, row_bytes: 24 };
+        let forms = |memory_mib: u64, views: &[ViewSize], spilling: &Spilling| {
+            let choice = FormChoice::InProcess { tasks: 2, memory_bytes: memory_mib << 20 };
+            let (chosen, held) = choose(choice, spine, views, spilling);
+            (chosen.iter().map(|(form, _)| form.name()).collect::<Vec<_>>().join(", "), held >> 20)
+        };
+        let begun = Spilling::default();
+        let table = [
+            (8_192, &views[..], "broadcast features, late slot fold"),
+            (1_024, &views[..], "broadcast features, spilling fold"),
+            // The small view alone is held in 48 MiB.
+            (64, &views[..], "spilling fold, spilling fold"),
+            (64, &views[..1], "broadcast features"),
+            (32, &views[..1], "spilling fold"),
+        ];
+        for (memory_mib, views, expected) in table {
+            assert_eq!(forms(memory_mib, views, &begun).0, expected, "{memory_mib} MiB");
+        }
+        assert_eq!(forms(8_192, &views, &begun).1, 7_141);
+        begun.begin();
+        assert_eq!(forms(8_192, &views, &begun).0, "spilling fold, spilling fold");
     }
 }

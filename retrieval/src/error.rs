@@ -11,6 +11,9 @@ use datafusion::common::DataFusionError;
 use crate::resolve::ResolveError;
 use crate::wire_failure::{MarkedFault, WireFailure};
 
+/// How a message begins that says that memory ran out: by that it is known when it comes from another process.
+const MEMORY_REACHED: &str = "the memory limit was reached";
+
 /// Why a retrieval failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -112,12 +115,12 @@ pub enum RetrievalError {
         message: String,
     },
     /// The memory limit was reached.
-    #[error("the memory limit was reached: {detail}")]
+    #[error("{MEMORY_REACHED}: {detail}")]
     Memory {
         /// Which part asked for how much.
         detail: String,
     },
-    /// The disk limit of an executor was reached, or its disk is full.
+    /// The limit of what may be spilled was reached, the disk limit of an executor, or a disk is full.
     #[error("no room is left on disk: {detail}")]
     Disk {
         /// Whose disk, how much.
@@ -248,9 +251,11 @@ impl RetrievalError {
             Self::Memory { .. } => Some(
                 "give it more with `--memory-limit`, or ask for fewer views or spine rows at a time".into(),
             ),
-            Self::Disk { .. } => {
-                Some("give the executors more room, or ask for fewer rows or views at a time".into())
-            }
+            Self::Disk { .. } => Some(
+                "give it more room with `--spill-limit`, or another disk with `--spill-dir` (executors: `--disk-limit` and \
+                 `--work-dir`), or more memory with `--memory-limit`, so that less is spilled"
+                    .into(),
+            ),
             Self::SpineTooLarge { .. } => Some(
                 "write it as Parquet into an object store and name it there, or start the scheduler with a greater `--spine-upload-max`".into(),
             ),
@@ -265,6 +270,17 @@ impl RetrievalError {
             Self::Lost { .. } => Some("nothing was committed; run it again".into()),
             Self::Remote(failure) => failure.hint.clone(),
             Self::Data { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether memory ran out, here or where the work was done: a form that spills may succeed.
+    pub fn is_memory(&self) -> bool {
+        match self {
+            Self::Memory { .. } => true,
+            Self::Remote(failure) => {
+                failure.error_code() == ErrorCode::Limit && failure.message.starts_with(MEMORY_REACHED)
+            }
+            _ => false,
         }
     }
 
@@ -310,8 +326,10 @@ impl RetrievalError {
     }
 }
 
+/// A full disk, or a limit of what may be spilled: that is known by the setting which it names.
 fn is_full(cause: &std::io::Error) -> bool {
     matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        || cause.to_string().contains("max_temp_directory_size")
 }
 
 /// A shuffle or spill file that found no room on the disk.

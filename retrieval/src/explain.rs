@@ -38,8 +38,11 @@ pub struct Explanation {
     pub scans: Vec<ExplainedScan>,
     /// How it is cut into shards.
     pub shards: Cutting,
-    /// What the join of the largest shard holds, estimated: spine rows and their slots.
+    /// What the join of the largest shard would hold if nothing were spilled, estimated: spine rows, their slots, the winners.
     pub memory_estimate_bytes: u64,
+    /// What the join of the largest shard puts on disk, before it is compressed, estimated.
+    #[serde(default)]
+    pub spill_estimate_bytes: u64,
     /// What crosses the exchanges, estimated, in bytes as they are in the files.
     pub shuffle_estimate_bytes: u64,
     /// What a user should know.
@@ -87,11 +90,6 @@ pub struct ExplainedScan {
     pub stats: ScanStats,
 }
 
-/// Bytes that a join holds for a spine row beside its columns: its slot, its key's place, the best candidate.
-const SLOT_BYTES: u64 = 64;
-/// Columns in memory over columns in a file, as a rule of thumb.
-const DECODED_FACTOR: u64 = 4;
-
 impl Explanation {
     /// Explains a prepared retrieval on an engine.
     pub fn new(
@@ -108,10 +106,12 @@ impl Explanation {
             .iter()
             .map(|(name, stats)| ExplainedScan { name: name.clone(), stats: *stats })
             .collect();
-        let spine_bytes = scans.first().map_or(0, |scan| scan.stats.bytes);
         let rows = prepared.spine.rows().max(1);
         let largest = shards.shards.iter().map(|shard| shard.rows).max().unwrap_or(0);
-        let row_bytes = spine_bytes * DECODED_FACTOR / rows + SLOT_BYTES * (1 + plan.views.len() as u64);
+        let of_largest = |bytes: u64| {
+            let bytes = u128::from(bytes) * u128::from(largest) / u128::from(rows);
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
         Self {
             request: prepared.request.clone(),
             spine_rows: prepared.spine.rows(),
@@ -128,7 +128,8 @@ impl Explanation {
                 .map(|(view, planned)| explained(view, planned))
                 .collect(),
             shuffle_estimate_bytes: exchanged_bytes(plan),
-            memory_estimate_bytes: largest * row_bytes,
+            memory_estimate_bytes: of_largest(plan.estimates.memory_bytes),
+            spill_estimate_bytes: of_largest(plan.estimates.spill_bytes),
             scans,
             shards,
             notes: plan.notes.clone(),

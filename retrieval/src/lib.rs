@@ -18,6 +18,7 @@ mod key_range;
 mod key_types;
 mod late_columns;
 mod manifest;
+mod memory;
 mod object_reader;
 mod output_state;
 mod parquet_table;
@@ -34,6 +35,7 @@ mod row_id;
 mod run;
 mod saved_dataset;
 mod scan;
+mod scanned_views;
 mod shard_run;
 mod shards;
 mod source_check;
@@ -70,7 +72,8 @@ pub use resolve::{ResolveError, ResolvedFeature, ResolvedKey, ResolvedView, chec
 pub use run::{DatasetCommit, Finished, RunOptions, commit_dataset, keep_claim, run};
 pub use saved_dataset::{ManifestSaved, check_name_free, saved_dataset};
 pub use scan::ScanStats;
-pub use shard_run::{ShardParts, ShardRun, plan_shard, write_shard};
+pub use scanned_views::Estimates;
+pub use shard_run::{ShardParts, ShardRun, ShardWork, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};
 pub use source_check::{
     ColumnShape, FindingKind, SeenType, Severity, SourceCheck, SourceFinding, SourceReport, SourceShape,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::JoinReport;
 use crate::request::RetrievalRequest;
 use crate::saved_dataset::ManifestSaved;
+use crate::shard_run::ShardWork;
 use crate::staging::Staged;
 
 /// The format of manifests written now.
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub engine: ManifestEngine,
     /// How the join went.
     pub report: JoinReport,
+    /// What went through disks on the way.
+    #[serde(default)]
+    pub work: ShardWork,
     /// Under which name the registry remembers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_as: Option<ManifestSaved>,

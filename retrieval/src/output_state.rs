@@ -125,6 +125,7 @@ mod tests {
     use crate::manifest::ManifestEngine;
     use crate::report::JoinReport;
     use crate::request::{FeatureSelection, SpineRequest};
+    use crate::shard_run::ShardWork;
 
     fn request(service: &str) -> RetrievalRequest {
         let features = FeatureSelection::Service(service.into());
@@ -149,6 +150,7 @@ mod tests {
                 form: "slot fold".into(),
             },
             report: JoinReport { rows: 3, views: vec![], notes: vec![] },
+            work: ShardWork::default(),
             saved_as: None,
             started: String::new(),
             finished: "then".into(),

@@ -16,6 +16,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
@@ -97,11 +98,24 @@ pub struct PartRecord {
     /// an exchange is not seen here. Empty once it was checked.
     #[serde(default)]
     pub folds: BTreeMap<usize, FoldAccount>,
+    /// Bytes that the operators of its task have spilled for this partition; below an exchange they are not seen here.
+    #[serde(default)]
+    pub bytes_spilled: u64,
 }
 
 impl PartRecord {
     pub(crate) fn empty(name: String, partition: usize, tally: Tally) -> Self {
-        Self { name, rows: 0, bytes: 0, checksum: 0, staged: None, tally, partition, folds: BTreeMap::new() }
+        Self {
+            name,
+            rows: 0,
+            bytes: 0,
+            checksum: 0,
+            staged: None,
+            tally,
+            partition,
+            folds: BTreeMap::new(),
+            bytes_spilled: 0,
+        }
     }
 }
 
@@ -210,6 +224,7 @@ impl ExecutionPlan for PartWriteExec {
         let stream = futures::stream::once(async move {
             let mut record = write_part(input, &spec, &write, number).await?;
             record.folds = fold_accounts(joins.as_ref(), partition);
+            record.bytes_spilled = bytes_spilled(joins.as_ref(), partition);
             let json = serde_json::to_string(&record)
                 .map_err(|e| RetrievalError::Bug { message: format!("a part cannot be reported: {e}") })?;
             let column: ArrayRef = Arc::new(StringArray::from(vec![json]));
@@ -222,8 +237,7 @@ impl ExecutionPlan for PartWriteExec {
 /// What the joins below have done for a partition that has run to its end.
 fn fold_accounts(plan: &dyn ExecutionPlan, partition: usize) -> BTreeMap<usize, FoldAccount> {
     let mut accounts = BTreeMap::new();
-    // Below an exchange partitions have other numbers, and may not have ended.
-    if plan.name().contains("Repartition") || plan.name().contains("Coalesce") {
+    if is_exchange(plan) {
         return accounts;
     }
     if let Some(join) = plan.downcast_ref::<AsofJoinExec>() {
@@ -233,6 +247,26 @@ fn fold_accounts(plan: &dyn ExecutionPlan, partition: usize) -> BTreeMap<usize, 
         accounts.extend(fold_accounts(child.as_ref(), partition));
     }
     accounts
+}
+
+/// Below an exchange partitions have other numbers, and may not have ended.
+fn is_exchange(plan: &dyn ExecutionPlan) -> bool {
+    plan.name().contains("Repartition") || plan.name().contains("Coalesce")
+}
+
+/// What the operators below have spilled for a partition that has run to its end.
+fn bytes_spilled(plan: &dyn ExecutionPlan, partition: usize) -> u64 {
+    if is_exchange(plan) {
+        return 0;
+    }
+    let metrics = plan.metrics().unwrap_or_default();
+    let spilled = metrics.iter().filter(|metric| metric.partition() == Some(partition));
+    let spilled = spilled.filter_map(|metric| match metric.value() {
+        MetricValue::SpilledBytes(bytes) => Some(bytes.value() as u64),
+        _ => None,
+    });
+    let below = plan.children().into_iter().map(|child| bytes_spilled(child.as_ref(), partition));
+    spilled.chain(below).sum()
 }
 
 /// Reads the reports of finished parts.

@@ -13,7 +13,7 @@ use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
-use crate::choose::{ChosenForm, FormChoice, ViewSize, choose};
+use crate::choose::{ChosenForm, FormChoice, Spilling};
 use crate::error::RetrievalError;
 use crate::footers::Footers;
 use crate::instant_column::{instant_expr, instant_type};
@@ -22,8 +22,9 @@ use crate::parquet_table::ParquetTable;
 use crate::profile::SpineProfile;
 use crate::resolve::{ResolvedView, check_output_names};
 use crate::row_id::ROW_ID;
-use crate::scan::{ScanStats, TableScan};
-use crate::shards::{Reach, ShardSpec};
+use crate::scan::ScanStats;
+use crate::scanned_views::{Estimates, ScannedView, scan_views};
+use crate::shards::ShardSpec;
 use crate::spine_plan::{KeySet, SpinePlan, key_sets, view_key};
 
 /// Prefix of columns that are ours: a spine that has such a column is refused.
@@ -55,6 +56,8 @@ pub struct PlanInput {
     pub preserve_order: bool,
     /// How the algorithm that joins is found.
     pub form: FormChoice,
+    /// Whether another form has run out of memory.
+    pub(crate) spilling: Spilling,
     /// What the footers say.
     pub(crate) footers: Arc<Footers>,
 }
@@ -74,6 +77,8 @@ pub struct RetrievalPlan {
     pub scans: Vec<(String, ScanStats)>,
     /// What a user should know: absent columns, drifted types.
     pub notes: Vec<String>,
+    /// What it takes, estimated.
+    pub estimates: Estimates,
 }
 
 /// A view in the plan's output.
@@ -131,6 +136,7 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     // Where footers do not say, the profile has read the column.
     reach.time = reach.time.or(input.profile.bounds());
     let mut scans = vec![("spine".to_owned(), spine.stats)];
+    let (mut scanned, estimates) = scan_views(input, &sets, spine.stats.rows, &reach);
     let mut view_scans = BTreeMap::new();
     let mut plan = spine.logical.clone();
     let mut folded = Vec::new();
@@ -138,7 +144,8 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     for (number, set) in sets.iter().enumerate() {
         let (mut folds, mut broadcasts) = (SetJoin::new(number), SetJoin::new(number));
         for &view in &set.views {
-            let lookup = lookup(input, view, set, &spine, number, &reach)?;
+            let Some(scanned) = scanned[view].take() else { continue };
+            let lookup = lookup(input, view, set, &spine, number, scanned)?;
             view_scans.insert(view, (input.views[view].resolved.label.clone(), lookup.stats));
             let join = if lookup.form == JoinForm::Broadcast { &mut broadcasts } else { &mut folds };
             join.lookups.push((view, lookup));
@@ -159,7 +166,11 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     scans.extend(view_scans.into_values());
     let mut notes = std::mem::take(&mut spine.notes);
     notes.extend(input.views.iter().flat_map(view_notes));
-    arrange(input, plan, &spine, &folds, scans, notes)
+    if input.spilling.is_begun() {
+        notes
+            .push("memory did not suffice for another form: the join was done again, and spilled".to_owned());
+    }
+    arrange(input, plan, &spine, &folds, scans, notes).map(|plan| RetrievalPlan { estimates, ..plan })
 }
 
 /// Views of one key set that are joined by one operator.
@@ -247,22 +258,13 @@ fn lookup(
     set: &KeySet,
     spine: &SpinePlan,
     set_number: usize,
-    reach: &Reach,
+    scanned: ScannedView,
 ) -> Result<PlannedLookup, RetrievalError> {
     let view = &input.views[number];
     let definition = &view.resolved.view;
     let role = format!("{} `{}`", view.table.role, view.table.shown);
-    let groups = &input.footers.sources[number];
-    let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
-    let scan = TableScan::source(Arc::clone(&view.table), &keep);
+    let ScannedView { scan, form, chosen } = scanned;
     let stats = scan.stats;
-    let size = ViewSize {
-        spine_rows: spine.stats.rows,
-        rows: stats.rows,
-        bytes: stats.bytes,
-        columns: (set.columns.len() + definition.features.len() + 2) as u64,
-    };
-    let (form, chosen) = choose(input.form, size);
     let is_late = matches!(form, JoinForm::LateFold | JoinForm::CandidateFold);
     let mut late_columns: Vec<String> = Vec::new();
     let mut late_created = None;
@@ -436,6 +438,7 @@ fn arrange(
         views,
         scans,
         notes,
+        estimates: Estimates::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::choose::FormChoice;
+use crate::choose::{FormChoice, Spilling};
 use backsight_registry::model::{Catalog, DataSource, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
 use futures::future::BoxFuture;
@@ -108,6 +108,7 @@ async fn try_prepare(
         created_cut: request.filter_by_created_timestamp,
         preserve_order: request.preserve_order,
         form,
+        spilling: Spilling::default(),
         footers,
     };
     let mut plan = plan(&input, None)?;
@@ -168,6 +169,11 @@ impl Prepared {
         let footers = &self.input.footers;
         let in_order = self.request.preserve_order;
         cut(&footers.spine, &footers.sources, &footers.columns, limits, in_order)
+    }
+
+    /// The plan of the whole as it was run: another one than was prepared if memory did not suffice for that.
+    pub(crate) fn as_run(&self) -> Result<RetrievalPlan, RetrievalError> {
+        if self.input.spilling.is_begun() { plan(&self.input, None) } else { Ok(self.plan.clone()) }
     }
 
     /// Identifies the spine's files as they were read.

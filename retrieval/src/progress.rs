@@ -1,6 +1,6 @@
 //! How far a retrieval is: counters that operators add to and a terminal reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::datasource::source::DataSourceExec;
@@ -11,6 +11,9 @@ use datafusion::physical_plan::ExecutionPlan;
 pub struct Progress {
     rows_written: AtomicU64,
     bytes_written: AtomicU64,
+    bytes_spilled: AtomicU64,
+    bytes_shuffled: AtomicU64,
+    is_shuffle_counted: AtomicBool,
     plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
 }
 
@@ -21,6 +24,13 @@ impl Progress {
 
     pub(crate) fn add_bytes_written(&self, bytes: u64) {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts what executors have put on disk of a query: for joins, sorts and exchanges to come back to, and to hand on.
+    pub fn add_executors(&self, bytes_spilled: u64, bytes_shuffled: u64) {
+        self.bytes_spilled.fetch_add(bytes_spilled, Ordering::Relaxed);
+        self.bytes_shuffled.fetch_add(bytes_shuffled, Ordering::Relaxed);
+        self.is_shuffle_counted.store(true, Ordering::Relaxed);
     }
 
     /// Follows the scans of a plan that runs in this process.
@@ -38,6 +48,18 @@ impl Progress {
         self.bytes_written.load(Ordering::Relaxed)
     }
 
+    /// Bytes that operators have put on disk because memory is bounded, here or as executors told.
+    pub fn bytes_spilled(&self) -> u64 {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.bytes_spilled.load(Ordering::Relaxed) + plan.map_or(0, |plan| spilled(plan.as_ref()))
+    }
+
+    /// Bytes that executors have handed to each other; `None` where nobody counts them.
+    pub fn bytes_shuffled(&self) -> Option<u64> {
+        let is_counted = self.is_shuffle_counted.load(Ordering::Relaxed);
+        is_counted.then(|| self.bytes_shuffled.load(Ordering::Relaxed))
+    }
+
     /// Rows that the scans of this process have produced.
     pub fn rows_read(&self) -> u64 {
         self.scanned("output_rows")
@@ -52,6 +74,11 @@ impl Progress {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         plan.map_or(0, |plan| scanned(plan.as_ref(), metric))
     }
+}
+
+fn spilled(plan: &dyn ExecutionPlan) -> u64 {
+    let own = plan.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0) as u64;
+    own + plan.children().into_iter().map(|child| spilled(child.as_ref())).sum::<u64>()
 }
 
 fn scanned(plan: &dyn ExecutionPlan, metric: &str) -> u64 {

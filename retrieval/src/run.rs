@@ -19,10 +19,11 @@ use crate::error::RetrievalError;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
 use crate::output_state::Claimant;
 use crate::part_writer::{PartRecord, dataset_schema};
+use crate::plan::RetrievalPlan;
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
 use crate::saved_dataset::manifest_saved;
-use crate::shard_run::{ShardParts, ShardRun, write_shard};
+use crate::shard_run::{ShardParts, ShardRun, ShardWork, write_shard};
 use crate::staging::{PartSink, StagingLog, from_parquet};
 
 /// How often a claim is renewed: several times before others may take it for dead.
@@ -86,8 +87,13 @@ pub async fn run(
         Opened::Committed(manifest) => return Ok(Finished { manifest: *manifest, repeated: true }),
         Opened::Writing(attempt) => attempt,
     };
-    let whole =
-        ShardRun { prepared, shard: None, output: attempt.output().location(), attempt: attempt.name() };
+    let whole = ShardRun {
+        prepared,
+        shard: None,
+        output: attempt.output().location(),
+        attempt: attempt.name(),
+        stores: options.stores,
+    };
     let result = tokio::select! {
         biased;
         () = cancelled => Err(RetrievalError::Cancelled),
@@ -176,15 +182,17 @@ async fn try_commit_dataset(
     log: &StagingLog,
 ) -> Result<Manifest, RetrievalError> {
     let prepared = dataset.prepared;
-    let plan = &prepared.plan;
+    let plan = &prepared.as_run()?;
     let rows: u64 = shards.iter().map(ShardParts::rows).sum();
     if rows != prepared.spine.rows() {
         let detail = format!("the spine has {} rows, all shards have {rows}", prepared.spine.rows());
         return Err(RetrievalError::Unbalanced { detail });
     }
     let mut tally = Tally::new(&plan.views);
+    let mut work = ShardWork::default();
     for shard in &shards {
         tally.merge(&shard.tally);
+        work.add(shard.work);
     }
     let schema = dataset_schema(plan.logical.schema().as_arrow(), plan.dataset_columns);
     let mut parts: Vec<PartRecord> = shards.into_iter().flat_map(|shard| shard.records).collect();
@@ -195,8 +203,8 @@ async fn try_commit_dataset(
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     prepared.check_unchanged(stores).await?;
     let finished = (dataset.now)();
-    let parts = ShardParts { records: parts, tally };
-    let manifest = manifest(dataset, &schema, &parts, finished);
+    let parts = ShardParts { records: parts, tally, work };
+    let manifest = manifest(dataset, plan, &schema, &parts, finished);
     let staged = parts.staged().collect();
     attempt.commit(manifest.clone(), staged, dataset.registry.1.clone(), finished, dataset.fence).await?;
     Ok(manifest)
@@ -223,12 +231,12 @@ async fn write_empty(
 
 fn manifest(
     dataset: &DatasetCommit<'_>,
+    plan: &RetrievalPlan,
     schema: &Schema,
     parts: &ShardParts,
     finished: DateTime<Utc>,
 ) -> Manifest {
     let prepared = dataset.prepared;
-    let plan = &prepared.plan;
     let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let rows = prepared.spine.rows();
     let elapsed = finished.signed_duration_since(dataset.started).num_milliseconds();
@@ -264,7 +272,7 @@ fn manifest(
         engine: ManifestEngine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: dataset.engine.to_owned(),
-            form: prepared.plan.forms(),
+            form: plan.forms(),
         },
         report: JoinReport::new(
             rows,
@@ -274,6 +282,7 @@ fn manifest(
             &columns,
             plan.notes.clone(),
         ),
+        work: parts.work,
         saved_as: manifest_saved(prepared),
         started: dataset.started.to_rfc3339_opts(SecondsFormat::Millis, true),
         finished: finished.to_rfc3339_opts(SecondsFormat::Millis, true),

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use backsight_storage::Location;
+use backsight_storage::{Location, Stores};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::census::census;
+use crate::choose::FormChoice;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::part_writer::{PartRecord, PartSpec, PartWriteExec, PlannedViewSpec, mix, part_records};
@@ -32,6 +33,8 @@ pub struct ShardRun<'a> {
     pub output: &'a Location,
     /// Names the attempt on the output: its staged files lie together.
     pub attempt: &'a str,
+    /// Where the output is reached.
+    pub stores: &'a Stores,
 }
 
 /// What a shard has staged: the account that the commit is made from.
@@ -41,6 +44,29 @@ pub struct ShardParts {
     pub records: Vec<PartRecord>,
     /// Outcomes of all rows.
     pub tally: Tally,
+    /// What went through disks.
+    #[serde(default)]
+    pub work: ShardWork,
+}
+
+/// What a shard put on disk on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardWork {
+    /// Bytes that operators spilled because memory is bounded.
+    pub bytes_spilled: u64,
+    /// Bytes that executors handed to each other; `None` where nobody counts them.
+    pub bytes_shuffled: Option<u64>,
+}
+
+impl ShardWork {
+    /// Adds what another shard did.
+    pub fn add(&mut self, more: Self) {
+        self.bytes_spilled += more.bytes_spilled;
+        self.bytes_shuffled = match (self.bytes_shuffled, more.bytes_shuffled) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+    }
 }
 
 impl ShardParts {
@@ -75,7 +101,8 @@ pub fn plan_shard(prepared: &Prepared, shard: Option<&ShardSpec>) -> Result<Retr
     plan(&prepared.input, shard)
 }
 
-/// Writes the parts of a shard.
+/// Writes the parts of a shard. If memory does not suffice for the form that was chosen, it is done again in the one that
+/// spills, and so are the shards of this retrieval after it.
 ///
 /// # Errors
 /// Whatever happens while planning and running, and accounts that do not balance. What was staged stays in the
@@ -89,6 +116,26 @@ pub fn write_shard<'a>(
 }
 
 async fn try_write_shard(
+    run: &ShardRun<'_>,
+    engine: &dyn RetrievalEngine,
+    context: &RunContext,
+) -> Result<ShardParts, RetrievalError> {
+    let spilling = &run.prepared.input.spilling;
+    let may_spill = !spilling.is_begun() && !matches!(engine.form(), FormChoice::Forced(_));
+    // A log of its own, so that it can be cleared away and closed alone.
+    let first = RunContext { log: context.log.child(), ..context.clone() };
+    match Box::pin(attempt_shard(run, engine, &first)).await {
+        Err(error) if may_spill && error.is_memory() => {
+            tracing::info!(%error, "memory does not suffice: the join is done again, and spills");
+            spilling.begin();
+            first.log.discard(run.stores).await?;
+        }
+        ended => return ended,
+    }
+    Box::pin(attempt_shard(run, engine, context)).await
+}
+
+async fn attempt_shard(
     run: &ShardRun<'_>,
     engine: &dyn RetrievalEngine,
     context: &RunContext,
@@ -116,11 +163,18 @@ async fn try_write_shard(
     let writer: Arc<dyn ExecutionPlan> = Arc::new(PartWriteExec::new(joined, Arc::new(spec)));
     let stream = engine.execute(writer, context).await?;
     let reports: Vec<RecordBatch> = stream.try_collect().await.map_err(RetrievalError::from_engine)?;
-    let mut parts = ShardParts { records: part_records(&reports)?, tally: Tally::new(&planned.views) };
+    let mut parts = ShardParts {
+        records: part_records(&reports)?,
+        tally: Tally::new(&planned.views),
+        work: ShardWork { bytes_spilled: 0, bytes_shuffled: context.progress.bytes_shuffled() },
+    };
     parts.records.sort_by_key(|record| record.partition);
     for record in &parts.records {
         parts.tally.merge(&record.tally);
+        parts.work.bytes_spilled += record.bytes_spilled;
     }
+    // Whoever sees all operators sees more than the tasks that wrote.
+    parts.work.bytes_spilled = parts.work.bytes_spilled.max(context.progress.bytes_spilled());
     let mut checked = check_accounts(run, &planned, &parts, partitions);
     if checked.is_ok() && run.prepared.request.exact_reasons {
         checked = census(&run.prepared.input, run.shard, engine, &mut parts.tally).await;

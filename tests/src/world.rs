@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use backsight_asof::JoinForm;
-use backsight_engine::{EmbeddedEngine, EngineOptions};
+use backsight_engine::{EmbeddedEngine, EngineOptions, SPILL_BYTES_MAX};
 use backsight_registry::model::{
     Catalog, DataSource, FeatureView, Field, SourceKind, Tags, Ttl, ValueType, ViewKind,
 };
@@ -203,6 +203,7 @@ pub(crate) fn engine_options(partitions: usize) -> EngineOptions {
         memory_limit_bytes: 1 << 30,
         partitions: NonZeroUsize::new(partitions).unwrap(),
         spill_dir: None,
+        spill_limit_bytes: SPILL_BYTES_MAX,
     }
 }
 

@@ -27,6 +27,7 @@ fn a_plan_survives_the_wire() {
         JoinForm::NaiveLoop,
         JoinForm::CandidateFold,
         JoinForm::Broadcast,
+        JoinForm::SpilledFold,
     ]);
     runner(40)
         .run(&(any_case(), any_layout(), form), |(case, layout, form)| {

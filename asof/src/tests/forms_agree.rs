@@ -99,7 +99,7 @@ fn broadcast_features_give_the_oracles_rows_in_any_layout() {
 #[test]
 fn every_row_is_folded_and_every_candidate_arrives() {
     let runtime = runtime();
-    let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::CandidateFold]);
+    let form = prop::sample::select(vec![JoinForm::SlotFold, JoinForm::CandidateFold, JoinForm::SpilledFold]);
     runner(100)
         .run(&(any_case(), any_layout(), form), |(case, layout, form)| {
             // Without keys each partition of the spine reads all rows.

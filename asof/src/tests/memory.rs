@@ -28,16 +28,16 @@ fn schema() -> SchemaRef {
 }
 
 fn table(text: &str) -> Vec<RecordBatch> {
-    (0..ROWS / 1_000).map(|number| batch(number * 1_000, 1_000, text)).collect()
+    (0..ROWS / 1_000).map(|number| batch(number * 1_000, 1_000, text, KEYS)).collect()
 }
 
-/// Row `i` belongs to key `i % KEYS` at `i` milliseconds.
-fn batch(first: i64, rows: i64, text: &str) -> RecordBatch {
+/// Row `i` belongs to key `i % keys` at `i` milliseconds.
+pub(super) fn batch(first: i64, rows: i64, text: &str, keys: i64) -> RecordBatch {
     let numbers: Vec<i64> = (first..first + rows).collect();
     let times: Vec<Option<i64>> = numbers.iter().copied().map(Some).collect();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(numbers.clone())),
-        Arc::new(numbers.iter().map(|i| Some(i % KEYS)).collect::<Int64Array>()),
+        Arc::new(numbers.iter().map(|i| Some(i % keys)).collect::<Int64Array>()),
         instants(TimeUnit::Millisecond, None, &times),
         Arc::new(numbers.iter().map(|i| Some(format!("{text} {i}"))).collect::<StringArray>()),
     ];
@@ -50,6 +50,16 @@ async fn two_lookups(state: &SessionState) -> Arc<dyn ExecutionPlan> {
 
 /// The spine with every lookup's text.
 async fn joined(
+    state: &SessionState,
+    spine: Vec<RecordBatch>,
+    lookups: Vec<Vec<RecordBatch>>,
+) -> Arc<dyn ExecutionPlan> {
+    joined_by(JoinForm::SlotFold, state, spine, lookups).await
+}
+
+/// The same in any form.
+pub(super) async fn joined_by(
+    form: JoinForm,
     state: &SessionState,
     spine: Vec<RecordBatch>,
     lookups: Vec<Vec<RecordBatch>>,
@@ -68,7 +78,7 @@ async fn joined(
         created_cut: false,
     };
     let spec = AsofSpec {
-        form: JoinForm::SlotFold,
+        form,
         spine_keys: vec![1],
         spine_instant: 2,
         lookups: (0..lookups.len()).map(lookup).collect(),
@@ -138,10 +148,11 @@ fn an_abandoned_join_leaves_nothing_reserved() {
 #[test]
 fn beaten_candidates_are_dropped_while_rows_stream() {
     let long = "x".repeat(400);
-    let many_rows = (0..300).map(|number| batch(number * KEYS, KEYS, &long)).collect();
-    let many_chunks =
-        (0..3_000).map(|number| batch(number / 2, 1, if number % 2 == 0 { "a" } else { "b" })).collect();
-    let spine = vec![batch(1_000_000, KEYS, "spine")];
+    let many_rows = (0..300).map(|number| batch(number * KEYS, KEYS, &long, KEYS)).collect();
+    let many_chunks = (0..3_000)
+        .map(|number| batch(number / 2, 1, if number % 2 == 0 { "a" } else { "b" }, KEYS))
+        .collect();
+    let spine = vec![batch(1_000_000, KEYS, "spine", KEYS)];
 
     // All 150,000 candidates of the first lookup would take 60 MB.
     let pool = Arc::new(GreedyMemoryPool::new(48 << 20));

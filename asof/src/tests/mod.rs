@@ -8,3 +8,4 @@ mod late;
 mod memory;
 mod running;
 mod semantics;
+mod spilling;

@@ -1,11 +1,13 @@
 //! Which setting wins (default, file, environment, flag) and what `config show` says about each.
 
+use backsight_engine::SPILL_BYTES_MAX;
 use backsight_registry::feature_store::{FeatureStoreConfig, Origin, SETTINGS};
 use backsight_registry::size::parse_size;
 use backsight_storage::is_shown;
 
 use crate::environment::Environment;
 use crate::errors::Failure;
+use crate::render::units;
 
 /// One line of `config show`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub(crate) fn override_from_environment(
             "backsight.memory_limit" => {
                 ours.memory_limit = Some(parse_size(value).map_err(|_| refuse("a size such as `8GiB`"))?);
             }
+            "backsight.spill_dir" => ours.spill_dir = Some(value.to_owned()),
+            "backsight.spill_limit" => {
+                ours.spill_limit = Some(parse_size(value).map_err(|_| refuse("a size such as `8GiB`"))?);
+            }
             "backsight.target_partitions" => {
                 let count = value.parse().ok().filter(|count| *count > 0);
                 ours.target_partitions = Some(count.ok_or_else(|| refuse("a number above zero"))?);
@@ -67,10 +73,13 @@ pub(crate) fn setting_rows(
     default_partitions: &str,
 ) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
+    let spill_limit = units::bytes(SPILL_BYTES_MAX);
     for setting in &config.settings {
         let is_unset = setting.value.is_empty();
         let default = match setting.key {
             "backsight.memory_limit" => Some(default_memory),
+            "backsight.spill_dir" => Some("the system's temporary folder"),
+            "backsight.spill_limit" => Some(spill_limit.as_str()),
             "backsight.target_partitions" => Some(default_partitions),
             _ => None,
         };

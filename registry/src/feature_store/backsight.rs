@@ -27,7 +27,8 @@ const SECRETS: &[(&str, &str)] = &[
 ];
 
 /// Keys of `backsight`; each has an entry in [`super::SETTINGS`].
-pub(super) const BACKSIGHT_KEYS: &[&str] = &["scheduler", "state", "s3", "memory_limit", "target_partitions"];
+pub(super) const BACKSIGHT_KEYS: &[&str] =
+    &["scheduler", "state", "s3", "memory_limit", "spill_dir", "spill_limit", "target_partitions"];
 /// Keys of `backsight.s3`; each has an entry in [`super::SETTINGS`].
 pub(super) const S3_KEYS: &[&str] = &["endpoint", "region", "allow_http", "virtual_hosted_style"];
 
@@ -51,9 +52,16 @@ pub(super) fn read_backsight(
     }
     settings.either("backsight.state", as_given(&state), "");
     let s3 = read_s3(section.as_ref(), settings, problems);
-    let memory_limit = section.as_ref().and_then(|section| read_bytes(section, "memory_limit", problems));
-    let shown = memory_limit.as_ref().map(|limit| (limit.value.to_string(), &limit.position));
-    settings.either("backsight.memory_limit", shown.as_ref().map(|(text, at)| (text.as_str(), *at)), "");
+    let size = |key: &str, setting: &'static str, settings: &mut Settings, problems: &mut Problems| {
+        let size = section.as_ref().and_then(|section| read_bytes(section, key, problems));
+        let shown = size.as_ref().map(|size| (size.value.to_string(), &size.position));
+        settings.either(setting, shown.as_ref().map(|(text, at)| (text.as_str(), *at)), "");
+        size.map(|size| size.value)
+    };
+    let memory_limit = size("memory_limit", "backsight.memory_limit", settings, problems);
+    let spill_dir = section.as_ref().and_then(|section| section.text("spill_dir", problems));
+    settings.either("backsight.spill_dir", as_given(&spill_dir), "");
+    let spill_limit = size("spill_limit", "backsight.spill_limit", settings, problems);
     let partitions = section.as_ref().and_then(|section| section.count("target_partitions", problems));
     if let Some(zero) = partitions.as_ref().filter(|count| count.value == 0) {
         problems.push(&zero.position, "`target_partitions` of `backsight` must be at least 1, got 0");
@@ -64,7 +72,9 @@ pub(super) fn read_backsight(
         scheduler: scheduler.map(|text| text.value),
         state: state.map(|text| text.value),
         s3,
-        memory_limit: memory_limit.map(|limit| limit.value),
+        memory_limit,
+        spill_dir: spill_dir.map(|text| text.value),
+        spill_limit,
         target_partitions: partitions.map(|count| count.value),
     }
 }

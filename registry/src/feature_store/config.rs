@@ -57,6 +57,10 @@ pub struct BacksightConfig {
     pub s3: S3Options,
     /// Memory for one retrieval in process, in bytes.
     pub memory_limit: Option<u64>,
+    /// Where a retrieval in process spills.
+    pub spill_dir: Option<String>,
+    /// Bytes that it may spill.
+    pub spill_limit: Option<u64>,
     /// Partitions of a plan in process.
     pub target_partitions: Option<u64>,
 }

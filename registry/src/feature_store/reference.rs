@@ -44,7 +44,7 @@ impl SettingEntry {
 }
 
 /// All of them, in the order in which a configuration is read and shown.
-pub const SETTINGS: [SettingEntry; 15] = [
+pub const SETTINGS: [SettingEntry; 17] = [
     entry("project", "name", "Whose objects of the registry are meant").required(),
     entry("project_description", "text", "Description of the project, unless a definition gives one"),
     entry("provider", "text", "Feast's provider; without effect here").or("local"),
@@ -95,6 +95,16 @@ pub const SETTINGS: [SettingEntry; 15] = [
     entry("backsight.memory_limit", "size", "Memory that a retrieval in this process keeps within; unset: 60 % of what is available")
         .variable("BACKSIGHT_MEMORY_LIMIT")
         .option("retrieve --memory-limit"),
+    entry(
+        "backsight.spill_dir",
+        "folder",
+        "Where a retrieval in this process puts what memory does not hold; unset: the system's temporary folder",
+    )
+    .variable("BACKSIGHT_SPILL_DIR")
+    .option("retrieve --spill-dir"),
+    entry("backsight.spill_limit", "size", "Bytes that a retrieval in this process may put there; unset: 100 GiB")
+        .variable("BACKSIGHT_SPILL_LIMIT")
+        .option("retrieve --spill-limit"),
     entry(
         "backsight.target_partitions",
         "number",

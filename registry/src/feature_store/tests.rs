@@ -232,7 +232,7 @@ feature_store.yaml:4:18: `coerce_tz_aware` of the configuration must be `true` o
 registry: b
 backsight: {schedular: 'http://h:1', s3: {endpiont: x, buckets: y}}
 "#,
-        r#"feature_store.yaml:3:13: unknown key `schedular` in `backsight`; allowed: `scheduler`, `state`, `s3`, `memory_limit`, `target_partitions`
+        r#"feature_store.yaml:3:13: unknown key `schedular` in `backsight`; allowed: `scheduler`, `state`, `s3`, `memory_limit`, `spill_dir`, `spill_limit`, `target_partitions`
   hint: did you mean `scheduler`?
 feature_store.yaml:3:43: unknown key `endpiont` in `backsight.s3`; allowed: `endpoint`, `region`, `allow_http`, `virtual_hosted_style`
   hint: did you mean `endpoint`?
@@ -261,7 +261,7 @@ feature_store.yaml:6:46: `backsight.s3.endpoint` must not hold a password
         "values of ours",
         r#"project: a
 registry: b
-backsight: {scheduler: 'host:50050', state: mysql://h/db, memory_limit: 8G, target_partitions: 0, s3: {allow_http: 3}}
+backsight: {scheduler: 'host:50050', state: mysql://h/db, memory_limit: 8G, target_partitions: 0, s3: {allow_http: 3}, spill_limit: -1}
 "#,
         r#"feature_store.yaml:3:24: `backsight.scheduler` must be a URL that starts with `http://`, `https://`
   hint: for example `http://host:50050`
@@ -271,6 +271,8 @@ feature_store.yaml:3:73: `memory_limit` of `backsight` must be a size above zero
   hint: write `8GiB`, `512MB`, or a number of bytes
 feature_store.yaml:3:96: `target_partitions` of `backsight` must be at least 1, got 0
 feature_store.yaml:3:116: `allow_http` of `backsight.s3` must be `true` or `false`, got the integer `3`
+feature_store.yaml:3:133: `spill_limit` of `backsight` must be a size above zero, got the integer `-1`
+  hint: write `8GiB`, `512MB`, or a number of bytes
 "#,
     ),
     (
@@ -341,6 +343,8 @@ backsight:
   memory_limit: 8GiB
   target_partitions: 4
   s3: {endpoint: 'http://127.0.0.1:9000', region: $REGION, allow_http: true, virtual_hosted_style: no}
+  spill_dir: /scratch
+  spill_limit: 500GiB
 ";
 
 #[test]
@@ -366,6 +370,8 @@ fn every_key_of_feast_is_accepted_and_ours_are_read() {
                 virtual_hosted_style: Some(false),
             },
             memory_limit: Some(8 << 30),
+            spill_dir: Some("/scratch".to_owned()),
+            spill_limit: Some(500 << 30),
             target_partitions: Some(4),
         }
     );
@@ -399,6 +405,8 @@ fn every_key_of_feast_is_accepted_and_ours_are_read() {
             "backsight.s3.allow_http = true (fs.yaml:26:72)",
             "backsight.s3.virtual_hosted_style = false (fs.yaml:26:100)",
             "backsight.memory_limit = 8589934592 (fs.yaml:24:17)",
+            "backsight.spill_dir = /scratch (fs.yaml:27:14)",
+            "backsight.spill_limit = 536870912000 (fs.yaml:28:16)",
             "backsight.target_partitions = 4 (fs.yaml:25:22)",
         ]
     );

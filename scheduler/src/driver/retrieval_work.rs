@@ -281,6 +281,7 @@ async fn try_run_shard(
         shard: Some(&spec.shard),
         output: ready.attempt.output().location(),
         attempt: ready.attempt.name(),
+        stores: &shared.options.stores,
     };
     let context = RunContext::default();
     let mut written = write_shard(&run, &engine, &context);

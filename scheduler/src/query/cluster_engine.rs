@@ -19,6 +19,7 @@ use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 
 use super::host::Host;
+use super::progress::disk_work;
 
 /// States of one query job that wait to be looked at.
 const STATES_MAX: usize = 16;
@@ -93,7 +94,8 @@ impl RetrievalEngine for ClusterEngine {
     }
 
     fn form(&self) -> FormChoice {
-        FormChoice::ByCost { tasks: self.state.config().target_partitions() }
+        // Each executor has a memory limit of its own, which nobody tells.
+        FormChoice::ByCost { tasks: self.state.config().target_partitions(), memory_bytes: None }
     }
 
     async fn plan(&self, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, RetrievalError> {
@@ -103,7 +105,7 @@ impl RetrievalEngine for ClusterEngine {
     async fn execute(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        _: &RunContext,
+        run: &RunContext,
     ) -> Result<SendableRecordBatchStream, RetrievalError> {
         let schema = plan.schema();
         let (subscriber, mut states) = mpsc::channel::<JobStatus>(STATES_MAX);
@@ -124,6 +126,9 @@ impl RetrievalEngine for ClusterEngine {
         }
         let loss = self.host.jobs.watch_loss(&job);
         let locations = finished(&job, &mut states, loss.clone()).await?;
+        if let Some(disk) = disk_work(&self.host, &job).await {
+            run.progress.add_executors(disk.spilled, disk.shuffled);
+        }
         Ok(rows(schema, locations, loss, waiting))
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backsight_engine::{
-    EngineOptions, MESSAGE_BYTES_MAX, ballista_config, cluster_runtime, force_ballista, physical_codec,
-    session_state,
+    EngineOptions, MESSAGE_BYTES_MAX, SPILL_BYTES_MAX, ballista_config, cluster_runtime, force_ballista,
+    physical_codec, session_state,
 };
 use backsight_storage::Stores;
 use ballista_core::config::TaskSchedulingPolicy;
-use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::cluster::{BallistaCluster, JobState};
 use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::create_scheduler;
 use ballista_scheduler::scheduler_server::SchedulerServer;
@@ -37,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) server: Server,
     pub(crate) jobs: QueryJobs,
     pub(crate) runtime: Arc<RuntimeEnv>,
+    /// Query jobs that have ended, with what their stages did.
+    pub(crate) ended: Arc<dyn JobState>,
 }
 
 impl Host {
@@ -49,8 +51,13 @@ impl Host {
         executor_timeout: Duration,
     ) -> Result<Self, SchedulerError> {
         let refused = |detail: String| SchedulerError::Engine { detail };
-        let options =
-            EngineOptions { memory_limit_bytes, partitions: std::num::NonZeroUsize::MIN, spill_dir: None };
+        let partitions = std::num::NonZeroUsize::MIN;
+        let options = EngineOptions {
+            memory_limit_bytes,
+            partitions,
+            spill_dir: None,
+            spill_limit_bytes: SPILL_BYTES_MAX,
+        };
         let runtime = cluster_runtime(stores, &options).map_err(|e| refused(e.to_string()))?;
         let jobs = QueryJobs::default();
         let session_runtime = Arc::clone(&runtime);
@@ -81,8 +88,9 @@ impl Host {
             ..SchedulerConfig::default()
         };
         let cluster = BallistaCluster::new_from_config(&config).await.map_err(|e| refused(e.to_string()))?;
+        let ended = cluster.job_state();
         let server = create_scheduler(cluster, Arc::new(config)).await.map_err(|e| refused(e.to_string()))?;
-        Ok(Self { server, jobs, runtime })
+        Ok(Self { server, jobs, runtime, ended })
     }
 
     /// Looks for executors that went silent, for ever.

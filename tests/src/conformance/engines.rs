@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use backsight_asof::JoinForm;
-use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
+use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster, SPILL_BYTES_MAX};
 use backsight_retrieval::RetrievalEngine;
 use backsight_storage::Stores;
 
@@ -17,6 +17,7 @@ fn options(partitions: usize) -> EngineOptions {
         memory_limit_bytes: 1 << 30,
         partitions: NonZeroUsize::new(partitions).unwrap(),
         spill_dir: None,
+        spill_limit_bytes: SPILL_BYTES_MAX,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Arguments of `retrieve`, and the request they make.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
+use backsight_asof::JoinForm;
 use backsight_registry::size::parse_size;
 use backsight_retrieval::{FeatureSelection, RetrievalRequest, SpineFrom, SpineRequest};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
@@ -88,12 +90,21 @@ pub(crate) struct RetrieveArgs {
     /// Memory to keep within, as `8GiB` [default: 60 % of what is available]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "How to do it")]
     pub(crate) memory_limit: Option<u64>,
+    /// Put what memory does not hold into this folder [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR", help_heading = "How to do it")]
+    pub(crate) spill_dir: Option<PathBuf>,
+    /// Bytes to put there at most, as `500GiB` [default: 100 GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "How to do it")]
+    pub(crate) spill_limit: Option<u64>,
     /// Partitions to work on at the same time [default: one a core]
     #[arg(long, value_name = "N", help_heading = "How to do it")]
     pub(crate) partitions: Option<NonZeroUsize>,
     /// Engine to run on, for comparisons
     #[arg(long, value_name = "ENGINE", hide = true)]
     pub(crate) engine: Option<EngineName>,
+    /// Form of the join, for comparisons
+    #[arg(long, value_name = "FORM", conflicts_with = "engine", hide = true)]
+    pub(crate) form: Option<FormName>,
 }
 
 /// An instant of `--as-of`, as it was written.
@@ -123,6 +134,34 @@ pub(crate) enum EngineName {
     Naive,
 }
 
+/// The forms that can be asked for in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormName {
+    /// Everything is exchanged and held.
+    Slot,
+    /// Nothing is exchanged, columns are read late.
+    Late,
+    /// Candidates are exchanged.
+    Candidates,
+    /// Views are held whole.
+    Broadcast,
+    /// Everything goes to disk.
+    Spill,
+}
+
+impl FormName {
+    /// The form.
+    pub(crate) fn form(self) -> JoinForm {
+        match self {
+            Self::Slot => JoinForm::SlotFold,
+            Self::Late => JoinForm::LateFold,
+            Self::Candidates => JoinForm::CandidateFold,
+            Self::Broadcast => JoinForm::Broadcast,
+            Self::Spill => JoinForm::SpilledFold,
+        }
+    }
+}
+
 impl RetrieveArgs {
     /// Whether rows are shown instead of written.
     pub(crate) fn is_preview(&self) -> bool {
@@ -142,7 +181,10 @@ impl RetrieveArgs {
         }
         let given = [
             ("--memory-limit", self.memory_limit.is_some()),
+            ("--spill-dir", self.spill_dir.is_some()),
+            ("--spill-limit", self.spill_limit.is_some()),
             ("--partitions", self.partitions.is_some()),
+            ("--form", self.form.is_some()),
             ("--engine", self.engine.is_some()),
         ];
         if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
@@ -278,7 +320,7 @@ mod tests {
             assert_eq!(check(options, false).unwrap_err().status(), 2, "{options}");
         }
         for options in
-            ["--output o --memory-limit 1GiB", "--output o --partitions 2", "--output o --engine naive"]
+            ["--memory-limit 1GiB", "--partitions 2", "--engine naive", "--spill-dir s", "--spill-limit 1GiB"]
         {
             assert!(check(options, false).is_ok(), "{options}");
             assert_eq!(check(options, true).unwrap_err().status(), 2, "{options}");

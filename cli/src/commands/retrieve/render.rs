@@ -32,8 +32,12 @@ pub(crate) fn dataset(manifest: &Manifest, is_repeated: bool, location: &str, pr
     }
     let written = manifest.parts.iter().map(|part| part.bytes).sum();
     let files = counted(manifest.parts.len() as u64, "file", "files");
+    let spilled = match manifest.work.bytes_spilled {
+        0 => String::new(),
+        spilled => format!("spilled  {}\n", bytes(spilled)),
+    };
     terminal.print(&format!(
-        "dataset  {location}\nrows     {}\nfiles    {files}, {}\ncolumns  {}\ntime     {} s\nrequest  {}\n\n{}",
+        "dataset  {location}\nrows     {}\nfiles    {files}, {}\ncolumns  {}\ntime     {} s\n{spilled}request  {}\n\n{}",
         count(manifest.rows),
         bytes(written),
         manifest.schema.len(),
@@ -89,9 +93,14 @@ pub(crate) fn explanation(explained: &Explanation, program: &Program) {
     let limit = explained
         .memory_limit_bytes
         .map_or_else(|| "each executor's".to_owned(), |limit| format!("limit {}", bytes(limit)));
+    // What is spilled is not held.
+    let spill = match explained.spill_estimate_bytes {
+        0 => String::new(),
+        spilled => format!("spill    about {} for each shard, before it is compressed\n", bytes(spilled)),
+    };
     terminal.print(&format!(
         "spine    {} ({}), instant `{}`\nengine   {}, {}, {}\njoin     {}\nmemory   {limit}; the join of one shard \
-         holds about {}\nshuffle  about {}\nshards   {}\n\n{}{reasons}\n{}\n{}{notes}{}",
+         holds about {}\n{spill}shuffle  about {}\nshards   {}\n\n{}{reasons}\n{}\n{}{notes}{}",
         explained.request.spine.from.shown(),
         counted(explained.spine_rows, "row", "rows"),
         explained.instant_column,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backsight_asof::JoinForm;
-use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster};
+use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster, SPILL_BYTES_MAX};
 use backsight_retrieval::{
     Bases, Claimant, Explanation, FormChoice, Output, Prepared, RetrievalEngine, RetrievalError, RunContext,
     RunOptions, ShardLimits, StageSite, check_name_free, prepare, preview, saved_dataset,
@@ -75,11 +75,17 @@ impl Ready {
         let catalog = read.document.catalog(workspace.project())?;
         let engine = args.engine.unwrap_or(EngineName::Embedded);
         let options = engine_options(args, &workspace, program)?;
-        let form = match engine {
-            EngineName::Embedded => FormChoice::InProcess,
-            // Executors share no memory.
-            EngineName::Ballista => FormChoice::ByCost { tasks: options.partitions.get() },
-            EngineName::Naive => JoinForm::NaiveLoop.into(),
+        if let Some(folder) = &options.spill_dir {
+            let make = |error| Failure::io(&format!("make the spill folder `{}`", folder.display()), &error);
+            std::fs::create_dir_all(folder).map_err(make)?;
+        }
+        let (tasks, memory_bytes) = (options.partitions.get(), options.memory_limit_bytes as u64);
+        let form = match (engine, args.form) {
+            (EngineName::Naive, _) => JoinForm::NaiveLoop.into(),
+            (_, Some(form)) => form.form().into(),
+            (EngineName::Embedded, None) => FormChoice::InProcess { tasks, memory_bytes },
+            // Executors exchange as if they shared no memory; in one process they do.
+            (EngineName::Ballista, None) => FormChoice::ByCost { tasks, memory_bytes: Some(memory_bytes) },
         };
         let stores = workspace.stores.clone();
         let engine: Arc<dyn RetrievalEngine> = match engine {
@@ -127,11 +133,17 @@ fn engine_options(
     let configured = &workspace.config.backsight;
     let limit = args.memory_limit.or(configured.memory_limit);
     let limit = limit.unwrap_or_else(|| default_limit(program.environment.available_memory()));
+    let (spill_dir, spill_limit) = (configured.spill_dir.clone(), configured.spill_limit);
     let configured = configured.target_partitions.and_then(|count| usize::try_from(count).ok());
     Ok(EngineOptions {
         memory_limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
         partitions: args.partitions.or(configured.and_then(NonZeroUsize::new)).unwrap_or_else(cores),
-        spill_dir: None,
+        // An option's path starts where the command runs, the file's at its repo.
+        spill_dir: match (&args.spill_dir, spill_dir) {
+            (Some(folder), _) => Some(program.environment.working.join(folder)),
+            (None, folder) => folder.map(|folder| workspace.repo.join(folder)),
+        },
+        spill_limit_bytes: args.spill_limit.or(spill_limit).unwrap_or(SPILL_BYTES_MAX),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::commands::bench::files::Generated;
 use crate::commands::bench::floor::Floor;
 
 /// The figures that a median is taken of.
-const FIGURES: [&str; 11] = [
+const FIGURES: [&str; 12] = [
     "wall_seconds",
     "user_seconds",
     "system_seconds",
@@ -21,6 +21,7 @@ const FIGURES: [&str; 11] = [
     "bytes_written",
     "bytes_written_all",
     "bytes_shuffled",
+    "bytes_spilled",
 ];
 
 /// A run in the making.

@@ -63,7 +63,8 @@ impl Retrieval<'_> {
     /// The same rows found in another way, always in this machine's process.
     pub(super) fn other_way(&self, check: Check, cores: usize) -> Self {
         let is_own = |option: &String| {
-            let set = ["--partitions", "--engine", "--memory-limit", "--form"];
+            let set =
+                ["--partitions", "--engine", "--memory-limit", "--form", "--spill-dir", "--spill-limit"];
             set.iter().any(|name| option.starts_with(name))
         };
         let mut options: Vec<String> =
@@ -146,17 +147,14 @@ impl Run {
         );
         value["bytes_of_sources"] = json!(numbers("sources"));
         value["bytes_written"] = json!(numbers("parts"));
-        // No metric of the engine reaches the manifest yet; `bytes_written_all` beyond `bytes_written` is spilled.
-        value["bytes_shuffled"] = Value::Null;
-        value["bytes_spilled"] = Value::Null;
+        value["bytes_shuffled"] = self.manifest["work"]["bytes_shuffled"].clone();
+        value["bytes_spilled"] = self.manifest["work"]["bytes_spilled"].clone();
         let Some(job) = &self.job else { return value };
         for key in ["user_seconds", "system_seconds", "cpu_seconds", "memory_bytes_max", "bytes_written_all"]
         {
             value[key] = Value::Null;
         }
         value["bytes_read"] = job["progress"]["bytes_read"].clone();
-        // Schedulers of this release do not count it.
-        value["bytes_shuffled"] = job["progress"]["bytes_shuffled"].clone();
         value["shards"] = json!(job["shards"].as_array().map_or(0, Vec::len));
         value
     }
