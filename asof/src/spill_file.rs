@@ -30,6 +30,8 @@ const SEED: u64 = 0x6261_636b_7369_6768;
 const SEGMENT_ROWS_MAX: usize = 8_192;
 /// Bytes that a segment is meant to have in memory.
 const SEGMENT_BYTES: usize = 1 << 20;
+/// Columns of fewer bytes are written as they are: a frame of compression costs more than it saves.
+const COMPRESSED_BYTES_MIN: usize = 4 << 10;
 /// Bytes of a row's place while rows are dealt.
 const PLACE_BYTES: usize = size_of::<(usize, usize)>();
 /// Alignment of buffers in a segment.
@@ -120,7 +122,8 @@ impl BucketWriter {
         bytes_max: usize,
         metrics: SpillMetrics,
     ) -> Result<Self> {
-        let header = StreamWriter::try_new_with_options(Vec::new(), &schema, options()?)?.get_ref().clone();
+        let header =
+            StreamWriter::try_new_with_options(Vec::new(), &schema, options(None)?)?.get_ref().clone();
         let contents = vec![Contents::default(); deal.buckets.max(1)];
         let waiting = Vec::new();
         let what = what.to_owned();
@@ -180,7 +183,9 @@ impl BucketWriter {
     }
 
     fn write(&mut self, bucket: usize, rows: &RecordBatch) -> Result<()> {
-        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &self.schema, options()?)?;
+        let column_bytes = get_record_batch_memory_size(rows) / self.schema.fields().len().max(1);
+        let compression = (column_bytes >= COMPRESSED_BYTES_MIN).then_some(CompressionType::LZ4_FRAME);
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &self.schema, options(compression)?)?;
         writer.write(rows)?;
         writer.flush()?;
         let Some(segment) = writer.get_ref().strip_prefix(self.header.as_slice()) else {
@@ -313,9 +318,9 @@ impl BucketFile {
     }
 }
 
-fn options() -> Result<IpcWriteOptions> {
+fn options(compression: Option<CompressionType>) -> Result<IpcWriteOptions> {
     let options = IpcWriteOptions::try_new(ALIGNMENT, false, arrow::ipc::MetadataVersion::V5)?;
-    Ok(options.try_with_compression(Some(CompressionType::LZ4_FRAME))?)
+    Ok(options.try_with_compression(compression)?)
 }
 
 /// What kept rows from being written: the limit of the disk manager, a full disk, or anything else.

@@ -39,11 +39,12 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 const WAITING_SHARE: usize = 4;
 /// Bytes of a spine row while it is indexed: key number, instant, slot, and what sorting takes.
 const INDEX_ROW_BYTES: usize = 64;
-/// A slice of fewer rows is not made smaller before it was waited for others to give memory back.
+/// A slice of fewer rows is not made smaller before others had a moment to give memory back.
 const SLICE_ROWS: usize = 1_024;
-/// How long is waited.
-const PAUSE: Duration = Duration::from_millis(20);
-const PAUSES_MAX: u32 = 500;
+/// How long that is, and how long it is where a slice cannot be made smaller.
+const PAUSE: Duration = Duration::from_millis(5);
+const PAUSES_BEFORE_HALVING: u32 = 4;
+const PAUSES_MAX: u32 = 2_000;
 
 /// The output of one partition.
 pub(crate) fn stream(
@@ -171,6 +172,9 @@ impl Folding {
         match self.run.fold(&slices, &mut tried).await {
             Ok(emission) => {
                 slices.done += tried;
+                // Memory may have come back since a slice was halved; one that is too large by little is not tried often.
+                slices.rows_max = slices.rows_max.saturating_add(slices.rows_max / 8);
+                slices.pauses = 0;
                 self.emission = Some(emission);
                 self.slices = Some(slices);
             }
@@ -180,7 +184,13 @@ impl Folding {
             }
             Err(error) => {
                 let is_alone = self.run.join.context.memory_pool().reserved() == 0;
-                if tried <= SLICE_ROWS && !is_alone && slices.pauses < PAUSES_MAX {
+                let patience = match tried {
+                    _ if is_alone => 0,
+                    ..=1 => PAUSES_MAX,
+                    ..=SLICE_ROWS => PAUSES_BEFORE_HALVING,
+                    _ => 0,
+                };
+                if slices.pauses < patience {
                     slices.pauses += 1;
                     tokio::time::sleep(PAUSE).await;
                 } else if tried > 1 {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::choose::{FormChoice, Spilling};
 use backsight_registry::model::{Catalog, DataSource, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
+use crate::choose::{FormChoice, Spilling};
+use crate::engine::RetrievalEngine;
 use crate::error::RetrievalError;
 use crate::footers::Footers;
 use crate::manifest::ManifestSource;
@@ -169,6 +170,22 @@ impl Prepared {
         let footers = &self.input.footers;
         let in_order = self.request.preserve_order;
         cut(&footers.spine, &footers.sources, &footers.columns, limits, in_order)
+    }
+
+    /// Whether what is planned from now on spills because memory did not suffice.
+    pub(crate) fn is_spilling(&self) -> bool {
+        self.input.spilling.is_begun()
+    }
+
+    /// Whether work that did not spill and failed is to be done again, and spill: memory did not suffice for a form that was
+    /// not asked for.
+    pub(crate) fn spills_after(&self, error: &RetrievalError, engine: &dyn RetrievalEngine) -> bool {
+        if matches!(engine.form(), FormChoice::Forced(_)) || !error.is_memory() {
+            return false;
+        }
+        tracing::info!(%error, "memory does not suffice: the join is done again, and spills");
+        self.input.spilling.begin();
+        true
     }
 
     /// The plan of the whole as it was run: another one than was prepared if memory did not suffice for that.

@@ -10,6 +10,7 @@ use crate::census::census;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::part_writer::dataset_schema;
+use crate::plan::RetrievalPlan;
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
 
@@ -41,16 +42,31 @@ async fn try_preview(
     context: &RunContext,
     limit: u64,
 ) -> Result<Preview, RetrievalError> {
-    let columns = prepared.plan.dataset_columns;
-    let plan = engine.plan(&prepared.plan.logical).await?;
+    let did_spill = prepared.is_spilling();
+    match Box::pin(attempt_preview(prepared, &prepared.as_run()?, engine, context, limit)).await {
+        Err(error) if !did_spill && prepared.spills_after(&error, engine) => {}
+        ended => return ended,
+    }
+    Box::pin(attempt_preview(prepared, &prepared.as_run()?, engine, context, limit)).await
+}
+
+async fn attempt_preview(
+    prepared: &Prepared,
+    planned: &RetrievalPlan,
+    engine: &dyn RetrievalEngine,
+    context: &RunContext,
+    limit: u64,
+) -> Result<Preview, RetrievalError> {
+    let columns = planned.dataset_columns;
+    let plan = engine.plan(&planned.logical).await?;
     let schema = plan.schema();
     let mut stream = engine.execute(plan, context).await?;
-    let mut tally = Tally::new(&prepared.plan.views);
+    let mut tally = Tally::new(&planned.views);
     let mut kept = Vec::new();
     let mut rows = 0;
     while let Some(batch) = stream.try_next().await.map_err(RetrievalError::from_engine)? {
         rows += batch.num_rows() as u64;
-        tally.add(&prepared.plan.views, &batch);
+        tally.add(&planned.views, &batch);
         let ids = batch.column(columns).as_primitive::<UInt64Type>();
         let first: UInt64Array = ids
             .values()
@@ -77,8 +93,8 @@ async fn try_preview(
     if exact {
         census(&prepared.input, None, engine, &mut tally).await?;
     }
-    let notes = prepared.plan.notes.clone();
-    let report = JoinReport::new(rows, &tally, exact, &prepared.plan.views, &names, notes);
+    let notes = planned.notes.clone();
+    let report = JoinReport::new(rows, &tally, exact, &planned.views, &names, notes);
     Ok(Preview { rows: shown, report })
 }
 

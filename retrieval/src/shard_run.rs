@@ -11,7 +11,6 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::census::census;
-use crate::choose::FormChoice;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::part_writer::{PartRecord, PartSpec, PartWriteExec, PlannedViewSpec, mix, part_records};
@@ -120,14 +119,11 @@ async fn try_write_shard(
     engine: &dyn RetrievalEngine,
     context: &RunContext,
 ) -> Result<ShardParts, RetrievalError> {
-    let spilling = &run.prepared.input.spilling;
-    let may_spill = !spilling.is_begun() && !matches!(engine.form(), FormChoice::Forced(_));
+    let did_spill = run.prepared.is_spilling();
     // A log of its own, so that it can be cleared away and closed alone.
     let first = RunContext { log: context.log.child(), ..context.clone() };
     match Box::pin(attempt_shard(run, engine, &first)).await {
-        Err(error) if may_spill && error.is_memory() => {
-            tracing::info!(%error, "memory does not suffice: the join is done again, and spills");
-            spilling.begin();
+        Err(error) if !did_spill && run.prepared.spills_after(&error, engine) => {
             first.log.discard(run.stores).await?;
         }
         ended => return ended,

@@ -50,8 +50,8 @@ pub enum Staged {
 #[derive(Debug, Clone, Default)]
 pub struct StagingLog {
     own: Entries,
-    /// A run's, when this is a task's.
-    parent: Option<Entries>,
+    /// An attempt's and a run's, when this is a task's.
+    parents: Vec<Entries>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -64,17 +64,17 @@ struct Started {
 }
 
 impl StagingLog {
-    /// A log of one task of a run: what it records is the run's, too, but it discards only its own.
+    /// A log of one attempt or task of a run: what it records is the run's, too, but it discards only its own.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { own: Entries::default(), parent: Some(self.own.clone()) }
+        let parents = self.parents.iter().chain(std::iter::once(&self.own)).cloned().collect();
+        Self { own: Entries::default(), parents }
     }
 
     /// Notes what is started; `false` when the log, or the run's, was discarded: the caller clears it away itself.
     #[must_use]
     pub(crate) fn record(&self, location: &Location, staged: &Staged) -> bool {
-        let of_run = self.parent.as_ref().is_none_or(|parent| parent.push(location, staged));
-        of_run && self.own.push(location, staged)
+        self.parents.iter().all(|parent| parent.push(location, staged)) && self.own.push(location, staged)
     }
 
     /// What was started, in order; nothing once it was discarded.
@@ -102,7 +102,7 @@ impl FromIterator<(Location, Staged)> for StagingLog {
     fn from_iter<I: IntoIterator<Item = (Location, Staged)>>(started: I) -> Self {
         let started = Started { entries: started.into_iter().collect(), is_discarded: false };
         let own = Entries(Arc::new(Mutex::new(started)));
-        Self { own, parent: None }
+        Self { own, parents: Vec::new() }
     }
 }
 

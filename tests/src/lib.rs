@@ -17,6 +17,8 @@ mod random;
 #[cfg(test)]
 mod sizes;
 #[cfg(test)]
+mod spilling;
+#[cfg(test)]
 mod spine_forms;
 #[cfg(test)]
 mod spines;

@@ -223,8 +223,9 @@ async fn order_is_kept_and_reasons_are_exact_on_every_engine() {
         let expected = reasons(&world);
         let (late, broadcast) =
             (world.embedded(JoinForm::LateFold, 4), world.embedded(JoinForm::Broadcast, 3));
-        let engines: [(&str, &dyn RetrievalEngine); 3] =
-            [("late", &late), ("broadcast", &broadcast), ("ballista", &cluster)];
+        let spilled = world.embedded(JoinForm::SpilledFold, 3);
+        let engines: [(&str, &dyn RetrievalEngine); 4] =
+            [("late", &late), ("broadcast", &broadcast), ("spilling", &spilled), ("ballista", &cluster)];
         for (name, engine) in engines {
             let request = RetrievalRequest {
                 full_feature_names: true,
@@ -264,6 +265,7 @@ async fn every_engine_gives_the_same_rows_and_report() {
     };
     let (folding, scanning) = (cluster(JoinForm::SlotFold).await, cluster(JoinForm::CandidateFold).await);
     let holding = cluster(JoinForm::Broadcast).await;
+    let spilling = cluster(JoinForm::SpilledFold).await;
     let mut matched = 0;
     for seed in 0..STORES {
         let (world, features) = store(seed);
@@ -274,18 +276,23 @@ async fn every_engine_gives_the_same_rows_and_report() {
             let fold = world.embedded(JoinForm::SlotFold, 4);
             let late = world.embedded(JoinForm::LateFold, 4);
             let broadcast = world.embedded(JoinForm::Broadcast, 4);
-            let engines: [(&str, &dyn RetrievalEngine); 6] = [
+            let spilled = world.embedded(JoinForm::SpilledFold, 4);
+            let engines: [(&str, &dyn RetrievalEngine); 8] = [
                 ("embedded", &fold),
                 ("late", &late),
                 ("ballista", &folding),
                 ("ballista-candidates", &scanning),
                 ("broadcast", &broadcast),
                 ("ballista-broadcast", &holding),
+                ("spilling", &spilled),
+                ("ballista-spilling", &spilling),
             ];
             for (name, engine) in engines {
                 let (found, other) = rows(&world, engine, &features, &format!("{name}-{cut}"), cut).await;
                 assert_eq!(found, expected, "seed {seed}, {name}, cut {cut}");
                 assert_eq!(other.report, manifest.report, "seed {seed}, {name}, cut {cut}");
+                let is_spilled = other.work.bytes_spilled > 0;
+                assert_eq!(is_spilled, name.ends_with("spilling") && other.rows > 0, "seed {seed}, {name}");
             }
         }
     }

@@ -70,7 +70,7 @@ fn assert_empty(runtime: &RuntimeEnv) {
 #[test]
 fn the_oracles_rows_come_from_disk_in_any_layout() {
     let tokio = runtime();
-    let limit = prop::sample::select(vec![192 << 10, 1 << 20, usize::MAX >> 1]);
+    let limit = prop::sample::select(vec![64 << 10, 256 << 10, usize::MAX >> 1]);
     let (mut cuts, mut pieces) = (0, 0);
     let counted = std::cell::RefCell::new((&mut cuts, &mut pieces));
     let agree = |case: &Case, layout: &Layout, limit: usize| -> Result<(), TestCaseError> {
@@ -93,7 +93,8 @@ fn the_oracles_rows_come_from_disk_in_any_layout() {
     runner(300)
         .run(&(any_case(), any_layout(), limit), |(case, layout, limit)| agree(&case, &layout, limit))
         .unwrap();
-    assert!(cuts > 50 && pieces > 500, "buckets are cut again now and then: {cuts}, {pieces}");
+    println!("{cuts} buckets were cut again, {pieces} pieces folded");
+    assert!(cuts > 0 && pieces > 500, "buckets are cut again now and then: {cuts}, {pieces}");
 }
 
 /// `rows` rows of `keys` keys in batches of a thousand.
@@ -119,7 +120,7 @@ fn any_limit_that_a_batch_fits_in_gives_all_rows() {
         let truth = tokio.block_on(async {
             rows(&state, two_lookups(JoinForm::SlotFold, &state, ROWS, keys).await).await.unwrap()
         });
-        for kib in [512, 1_024, 4_096, 65_536] {
+        for kib in [192, 1_024, 65_536] {
             let runtime = bounded(kib << 10, u64::MAX);
             let state = session(&layout(partitions), Arc::clone(&runtime));
             let (found, spilled) = super::forms_agree::runtime().block_on(async {
@@ -132,7 +133,7 @@ fn any_limit_that_a_batch_fits_in_gives_all_rows() {
             assert_eq!(found, truth, "{keys} keys, {kib} KiB, {partitions} partitions");
             // All columns of all rows, compressed.
             assert!(spilled.bytes > 100_000, "{spilled:?}");
-            if kib == 512 {
+            if kib == 192 {
                 assert!(spilled.cuts > 0, "{keys} keys, {partitions} partitions: {spilled:?}");
                 // A hash does not cut one key: its rows are folded in slices.
                 assert!(keys > 2 || spilled.pieces > 8, "{keys} keys, {partitions} partitions: {spilled:?}");
@@ -175,7 +176,7 @@ fn an_abandoned_join_leaves_nothing() {
 #[test]
 fn wide_winners_keep_within_the_limit() {
     const COLUMNS: usize = 300;
-    const ROWS: i64 = 12_000;
+    const ROWS: i64 = 6_000;
     let fields = (0..COLUMNS).map(|number| Field::new(format!("f{number}"), DataType::Float64, true));
     let time = Field::new("time", DataType::Timestamp(TimeUnit::Millisecond, None), true);
     let own = [Field::new("row", DataType::Int64, false), Field::new("key", DataType::Int64, true), time];
@@ -237,8 +238,8 @@ fn wide_winners_keep_within_the_limit() {
         })
     };
     let (truth, _) = run(JoinForm::SlotFold, unlimited());
-    // The winners alone are 29 MB.
-    let runtime = bounded(12 << 20, u64::MAX);
+    // The winners alone are 14 MB.
+    let runtime = bounded(8 << 20, u64::MAX);
     let (found, spilled) = run(JoinForm::SpilledFold, Arc::clone(&runtime));
     assert!(found == truth && spilled.bytes > 1 << 20, "{spilled:?}");
     assert_empty(&runtime);

@@ -10,11 +10,17 @@ use backsight_storage::Stores;
 pub(super) struct Engine {
     pub(super) name: String,
     pub(super) engine: Box<dyn RetrievalEngine>,
+    /// Whether every row goes by way of the disk.
+    pub(super) spills: bool,
 }
 
-fn options(partitions: usize) -> EngineOptions {
+/// Little enough for a sort's reserve and some buckets.
+const SPILLING_MEMORY_BYTES: usize = 48 << 20;
+
+fn options(partitions: usize, form: JoinForm) -> EngineOptions {
+    let spills = form == JoinForm::SpilledFold;
     EngineOptions {
-        memory_limit_bytes: 1 << 30,
+        memory_limit_bytes: if spills { SPILLING_MEMORY_BYTES } else { 1 << 30 },
         partitions: NonZeroUsize::new(partitions).unwrap(),
         spill_dir: None,
         spill_limit_bytes: SPILL_BYTES_MAX,
@@ -24,14 +30,19 @@ fn options(partitions: usize) -> EngineOptions {
 fn embedded(stores: &Stores, partitions: usize, form: JoinForm) -> Engine {
     Engine {
         name: format!("{} {partitions}", form.name()),
-        engine: Box::new(EmbeddedEngine::new(stores.clone(), options(partitions), form).unwrap()),
+        engine: Box::new(EmbeddedEngine::new(stores.clone(), options(partitions, form), form).unwrap()),
+        spills: form == JoinForm::SpilledFold,
     }
 }
 
 /// Two executors with two slots each and seven partitions: tasks carry several partitions.
 async fn ballista(stores: &Stores, form: JoinForm) -> Engine {
-    let cluster = LocalCluster::start(stores.clone(), options(7), form.into(), 2, 2).await.unwrap();
-    Engine { name: format!("ballista, {}", form.name()), engine: Box::new(cluster) }
+    let cluster = LocalCluster::start(stores.clone(), options(7, form), form.into(), 2, 2).await.unwrap();
+    Engine {
+        name: format!("ballista, {}", form.name()),
+        engine: Box::new(cluster),
+        spills: form == JoinForm::SpilledFold,
+    }
 }
 
 /// The oracle, in process on one and on several partitions, and Ballista.
@@ -44,9 +55,12 @@ pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
         embedded(stores, 3, JoinForm::LateFold),
         embedded(stores, 3, JoinForm::CandidateFold),
         embedded(stores, 3, JoinForm::Broadcast),
+        embedded(stores, 1, JoinForm::SpilledFold),
+        embedded(stores, 3, JoinForm::SpilledFold),
         ballista(stores, JoinForm::SlotFold).await,
         ballista(stores, JoinForm::CandidateFold).await,
         ballista(stores, JoinForm::Broadcast).await,
+        ballista(stores, JoinForm::SpilledFold).await,
     ]
 }
 

@@ -20,6 +20,9 @@ async fn run(case: &Case, engine: &Engine) -> Result<backsight_retrieval::JoinRe
     if !case.exists(&output.join("_SUCCESS")).await {
         return Err("no _SUCCESS".into());
     }
+    if engine.spills != (manifest.work.bytes_spilled > 0) && manifest.rows > 0 {
+        return Err(format!("{} bytes were spilled", manifest.work.bytes_spilled));
+    }
     Ok(manifest.report)
 }
 

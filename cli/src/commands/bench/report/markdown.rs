@@ -4,7 +4,7 @@ use super::figures::{Figures, Kind, Row, Workload};
 use crate::render::units::{bytes, count};
 
 /// The titles of the columns, and whether they hold numbers.
-pub(super) const COLUMNS: [(&str, bool); 10] = [
+pub(super) const COLUMNS: [(&str, bool); 11] = [
     ("engine", false),
     ("wall s", true),
     ("min–max", true),
@@ -12,6 +12,7 @@ pub(super) const COLUMNS: [(&str, bool); 10] = [
     ("peak memory", true),
     ("read", true),
     ("shuffled", true),
+    ("spilled", true),
     ("written", true),
     ("wall / floor", true),
     ("rows checked by", false),
@@ -64,6 +65,7 @@ pub(super) fn cells(figures: &Figures, row: &Row) -> Vec<String> {
         size(row.memory_bytes),
         size(row.bytes_read),
         size(row.bytes_shuffled),
+        size(row.bytes_spilled),
         size(row.bytes_written),
         floor.map_or_else(none, |floor| format!("{:.2}", row.wall_seconds / floor.wall_seconds.max(0.001))),
         if row.checked.is_empty() { none() } else { row.checked.clone() },

@@ -20,7 +20,7 @@ fn own(name: &str, rows: u64, executors: Option<u64>, wall: f64) -> Value {
         "medians": [
             {"engine": "backsight", "form": "slot-fold", "wall_seconds": wall, "wall_seconds_min": wall * 0.9,
              "wall_seconds_max": wall * 1.1, "cpu_seconds": wall * 1.5, "memory_bytes_max": 100_u64 << 20,
-             "bytes_read": 7_000_000, "bytes_written": 1_234_567, "bytes_shuffled": null},
+             "bytes_read": 7_000_000, "bytes_written": 1_234_567, "bytes_shuffled": null, "bytes_spilled": 3_000_000},
             {"engine": "floor", "wall_seconds": 0.8, "cpu_seconds": 1.5, "memory_bytes_max": 50_u64 << 20},
         ],
     })
@@ -65,10 +65,10 @@ Chip <9>, 2 cores, 8.0 GiB, duckdb 2.0.0.
 
 Spine: 1,000 rows; views: 5,000 rows, 4 features.
 
-| engine | wall s | min–max | CPU s | peak memory | read | shuffled | written | wall / floor | rows checked by |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---|
-| backsight (slot-fold) | 1.00 | 0.90–1.10 | 1.50 | 100.0 MiB | 6.7 MiB | – | 1.2 MiB | 1.25 | naive |
-| floor (parquet-rs) | 0.80 | – | 1.50 | 50.0 MiB | – | – | – | – | – |
+| engine | wall s | min–max | CPU s | peak memory | read | shuffled | spilled | written | wall / floor | rows checked by |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
+| backsight (slot-fold) | 1.00 | 0.90–1.10 | 1.50 | 100.0 MiB | 6.7 MiB | – | 2.9 MiB | 1.2 MiB | 1.25 | naive |
+| floor (parquet-rs) | 0.80 | – | 1.50 | 50.0 MiB | – | – | – | – | – | – |
 | duckdb | 2.00 | 2.00–3.00 | 4.00 | 400.0 MiB | – | – | – | 2.50 | same rows |
 | polars | 4.00 | 4.00–5.00 | 8.00 | 400.0 MiB | – | – | – | 5.00 | DIFFERENT ROWS |
 
@@ -78,10 +78,10 @@ backsight (slot-fold) × the best peer: wall 0.50, CPU 0.38, peak memory 0.25.
 
 Spine: 1,000 rows; views: 10 rows, 4 features.
 
-| engine | wall s | min–max | CPU s | peak memory | read | shuffled | written | wall / floor | rows checked by |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---|
-| backsight (slot-fold) | 0.50 | 0.45–0.55 | 0.75 | 100.0 MiB | 6.7 MiB | – | 1.2 MiB | 0.62 | naive |
-| floor (parquet-rs) | 0.80 | – | 1.50 | 50.0 MiB | – | – | – | – | – |
+| engine | wall s | min–max | CPU s | peak memory | read | shuffled | spilled | written | wall / floor | rows checked by |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
+| backsight (slot-fold) | 0.50 | 0.45–0.55 | 0.75 | 100.0 MiB | 6.7 MiB | – | 2.9 MiB | 1.2 MiB | 0.62 | naive |
+| floor (parquet-rs) | 0.80 | – | 1.50 | 50.0 MiB | – | – | – | – | – | – |
 ";
     assert_eq!(markdown(&all()), expected);
 }
