@@ -33,6 +33,8 @@ use crate::spill_file::{Bucket, BucketFile, BucketWriter, Deal};
 const BUCKETS: usize = 32;
 /// How often a bucket is cut at most: 32⁴ buckets are a million.
 const LEVELS_MAX: u32 = 4;
+/// A bucket of fewer spine rows is not cut: slices do.
+const CUT_ROWS_MIN: usize = 4;
 /// Rows that wait to be written take at most so many bytes.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Of the share of a partition, what rows that wait may take.
@@ -152,7 +154,8 @@ impl Folding {
                 Some(part) if part.spine.rows() == 0 => {}
                 Some(part) => {
                     let (rows, bytes) = (part.spine.rows(), part.spine.bytes());
-                    if part.may_cut && part.need(&self.run, rows, bytes) > self.run.share {
+                    let is_worth_it = part.may_cut && rows > CUT_ROWS_MIN;
+                    if is_worth_it && part.need(&self.run, rows, bytes) > self.run.share {
                         self.parts.extend(self.run.cut(&part).await?);
                     } else {
                         self.slices = Some(Slices { part, done: 0, rows_max: usize::MAX, pauses: 0 });
@@ -173,13 +176,13 @@ impl Folding {
             Ok(emission) => {
                 slices.done += tried;
                 // Memory may have come back since a slice was halved; one that is too large by little is not tried often.
-                slices.rows_max = slices.rows_max.saturating_add(slices.rows_max / 8);
+                slices.rows_max = slices.rows_max.saturating_add(slices.rows_max / 8 + 1);
                 slices.pauses = 0;
                 self.emission = Some(emission);
                 self.slices = Some(slices);
             }
             Err(error) if !is_exhausted(&error) => return Err(error),
-            Err(_) if slices.done == 0 && slices.part.may_cut && rows > SLICE_ROWS => {
+            Err(_) if slices.done == 0 && slices.part.may_cut && rows > CUT_ROWS_MIN => {
                 self.parts.extend(self.run.cut(&slices.part).await?);
             }
             Err(error) => {

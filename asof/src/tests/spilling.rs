@@ -93,8 +93,8 @@ fn the_oracles_rows_come_from_disk_in_any_layout() {
     runner(300)
         .run(&(any_case(), any_layout(), limit), |(case, layout, limit)| agree(&case, &layout, limit))
         .unwrap();
-    println!("{cuts} buckets were cut again, {pieces} pieces folded");
-    assert!(cuts > 0 && pieces > 500, "buckets are cut again now and then: {cuts}, {pieces}");
+    // Also where fewer cases are asked for.
+    assert!(cuts > 0 && pieces > cuts, "buckets are cut again now and then: {cuts}, {pieces}");
 }
 
 /// `rows` rows of `keys` keys in batches of a thousand.

@@ -164,6 +164,23 @@ fn a_memory_limit_that_is_too_small_is_10_and_names_itself() {
     assert!(run.err.contains("hint: give it more with `--memory-limit`"), "{}", run.err);
 }
 
+#[test]
+fn what_may_be_spilled_has_a_limit_that_is_10_and_names_itself() {
+    let world = World::applied();
+    let rows: i64 = 50_000;
+    let spine = [
+        ("driver_id", (0..rows).map(|row| Some(row % 5 + 1001)).collect::<Vec<_>>()),
+        ("event_timestamp", (0..rows).map(|row| Some(INSTANT + row * 7_919_993 % 600_000_000_000)).collect()),
+    ];
+    write_parquet(&world.path().join("spine.parquet"), &spine);
+    let run = retrieve(&world, "spine.parquet", "--form spill --spill-dir deep/spill --spill-limit 64KiB")
+        .expect(10);
+    run.says(world.path(), r#"error: no room is left on disk: the spine takes more than the 65536 bytes that may be spilled
+hint: give it more room with `--spill-limit`, or another disk with `--spill-dir` (executors: `--disk-limit` and `--work-dir`), or more memory with `--memory-limit`, so that less is spilled
+"#);
+    assert_eq!(world.files("deep"), Vec::<String>::new());
+}
+
 /// On a file system of its own, as far as the machine allows to make one.
 #[test]
 fn a_full_disk_is_10_and_leaves_nothing() {

@@ -283,6 +283,24 @@ fn settings_say_where_they_come_from() {
 }
 
 #[test]
+fn a_join_that_spills_says_so_before_and_after() {
+    let world = World::applied();
+    let spilling = format!("{RETRIEVE} --form spill --spill-dir spill");
+    let shown = world.run(&format!("{spilling} --output out --explain")).expect(0).out;
+    for part in ["join     spilling fold\n", "\nspill    about ", "spilling fold because it was asked for"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let in_memory = world.run(&format!("{RETRIEVE} --output memory --output-format json")).expect(0).json();
+    assert_eq!(in_memory["manifest"]["work"]["bytes_spilled"], 0);
+    let text = world.run(&format!("{spilling} --output out")).expect(0).out;
+    assert!(text.contains("\nspilled  "), "{text}");
+    let again = world.run(&format!("{spilling} --output again --output-format json")).expect(0).json();
+    assert!(again["manifest"]["work"]["bytes_spilled"].as_u64().unwrap() > 100, "{again}");
+    assert_eq!(again["manifest"]["report"], in_memory["manifest"]["report"]);
+    assert_eq!(world.files("spill"), Vec::<String>::new());
+}
+
+#[test]
 fn explain_shows_scans_and_plan_and_writes_nothing() {
     let world = World::applied();
     let shown = world
