@@ -148,6 +148,7 @@ mod tests {
                 engine: "embedded".into(),
                 form: "slot fold".into(),
             },
+            scans: vec![],
             report: JoinReport { rows: 3, views: vec![], notes: vec![] },
             saved_as: None,
             started: String::new(),

@@ -20,10 +20,11 @@ use crate::instant_column::{instant_expr, instant_type};
 use crate::late_columns::ParquetColumns;
 use crate::parquet_table::ParquetTable;
 use crate::profile::SpineProfile;
+use crate::reach::Reach;
 use crate::resolve::{ResolvedView, check_output_names};
 use crate::row_id::ROW_ID;
 use crate::scan::{ScanStats, TableScan};
-use crate::shards::{Reach, ShardSpec};
+use crate::shards::ShardSpec;
 use crate::spine_plan::{KeySet, SpinePlan, key_sets, view_key};
 
 /// Prefix of columns that are ours: a spine that has such a column is refused.
@@ -253,8 +254,8 @@ fn lookup(
     let definition = &view.resolved.view;
     let role = format!("{} `{}`", view.table.role, view.table.shown);
     let groups = &input.footers.sources[number];
-    let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
-    let scan = TableScan::source(Arc::clone(&view.table), &keep);
+    let readings = groups.groups.iter().map(|group| reach.reading(groups, group));
+    let scan = TableScan::part_of_source(Arc::clone(&view.table), readings);
     let stats = scan.stats;
     let size = ViewSize {
         spine_rows: spine.stats.rows,
