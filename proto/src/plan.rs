@@ -126,3 +126,48 @@ pub struct LateFile {
     #[prost(bytes = "vec", tag = "6")]
     pub constants: Vec<u8>,
 }
+
+/// Which rows a scan leaves out, between those that it numbers (`backsight-retrieval`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RowIds {
+    /// First ordinal of each run of rows that are not read.
+    #[prost(uint64, repeated, tag = "1")]
+    pub gap_starts: Vec<u64>,
+    /// Past the last of each.
+    #[prost(uint64, repeated, tag = "2")]
+    pub gap_ends: Vec<u64>,
+}
+
+/// What a scan reads of its files, beside whole row groups (`backsight-retrieval`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PagedScan {
+    /// Columns of the scan.
+    #[prost(string, repeated, tag = "1")]
+    pub columns: Vec<String>,
+    /// Row groups of which some rows are read.
+    #[prost(message, repeated, tag = "2")]
+    pub parts: Vec<PartOfGroup>,
+}
+
+/// One row group of a [`PagedScan`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PartOfGroup {
+    /// Path in the store.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// First byte of its range in the scan.
+    #[prost(int64, tag = "2")]
+    pub start: i64,
+    /// Its number in the file.
+    #[prost(uint64, tag = "3")]
+    pub group: u64,
+    /// Its rows.
+    #[prost(uint64, tag = "4")]
+    pub rows: u64,
+    /// First row of each run that is read.
+    #[prost(uint64, repeated, tag = "5")]
+    pub kept_starts: Vec<u64>,
+    /// Past the last of each.
+    #[prost(uint64, repeated, tag = "6")]
+    pub kept_ends: Vec<u64>,
+}

@@ -5,7 +5,9 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use backsight_asof::nanos_per;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
+use crate::page_index::PageIndex;
 use crate::parquet_table::{ParquetFile, ParquetTable};
+use crate::reach::{Held, Pages};
 
 /// Least and greatest instant in nanoseconds, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,18 @@ pub(crate) fn row_group_bounds(file: &ParquetFile, column: &str) -> Vec<Option<T
             _ => None,
         })
         .collect()
+}
+
+/// The times of each page of a timestamp column.
+pub(crate) fn page_times(index: &PageIndex) -> Option<Pages<TimeBounds>> {
+    let DataType::Timestamp(unit, _) = index.least.data_type() else { return None };
+    let pairs = nanos(&index.least, *unit)?.into_iter().zip(nanos(&index.greatest, *unit)?);
+    let held = pairs.zip(&index.is_null).map(|(pair, is_null)| match pair {
+        _ if *is_null => Held::Nulls,
+        (Some(least), Some(greatest)) if least <= greatest => Held::Within(TimeBounds { least, greatest }),
+        _ => Held::Unknown,
+    });
+    Some(index.rows.iter().cloned().zip(held).collect())
 }
 
 /// The values of a timestamp array in nanoseconds.

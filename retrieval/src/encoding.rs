@@ -85,4 +85,23 @@ mod tests {
         let properties = writer_properties(&sample.slice(0, 10));
         assert!(properties.dictionary_enabled(&ColumnPath::new(vec!["key".to_owned()])));
     }
+
+    #[test]
+    fn parts_say_where_their_pages_are_and_what_they_hold() {
+        let instants = (0..50_000).map(Some).collect::<arrow::array::TimestampMicrosecondArray>();
+        let features = Float64Array::from_iter_values((0..50_000).map(f64::from));
+        let columns: [(&str, ArrayRef); 2] = [("at", Arc::new(instants)), ("x", Arc::new(features))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut file = Vec::new();
+        let properties = Some(writer_properties(&batch));
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut file, batch.schema(), properties).unwrap();
+        writer.write(&batch).unwrap();
+        let footer = writer.close().unwrap();
+        for column in footer.row_group(0).columns() {
+            assert!(crate::page_index::has_page_index(column));
+            assert!(column.statistics().is_some_and(|statistics| statistics.null_count_opt() == Some(0)));
+        }
+        let pages = footer.offset_index().unwrap()[0].iter().map(|index| index.page_locations().len());
+        assert_eq!(pages.collect::<Vec<_>>(), [3, 3], "20,000 rows a page");
+    }
 }

@@ -101,11 +101,7 @@ impl Explanation {
         physical_plan: String,
     ) -> Self {
         let plan = &prepared.plan;
-        let scans: Vec<ExplainedScan> = plan
-            .scans
-            .iter()
-            .map(|(name, stats)| ExplainedScan { name: name.clone(), stats: *stats })
-            .collect();
+        let scans = scans_of(plan);
         let rows = prepared.spine.rows().max(1);
         let largest = shards.shards.iter().map(|shard| shard.rows).max().unwrap_or(0);
         let of_largest = |bytes: u64| {
@@ -136,6 +132,12 @@ impl Explanation {
             physical_plan,
         }
     }
+}
+
+/// What a plan reads: the spine, then the views.
+pub(crate) fn scans_of(plan: &RetrievalPlan) -> Vec<ExplainedScan> {
+    let scan = |(name, stats): &(String, ScanStats)| ExplainedScan { name: name.clone(), stats: *stats };
+    plan.scans.iter().map(scan).collect()
 }
 
 /// Bytes of the spine and of the views' rows that are exchanged, as they are in the files.

@@ -1,14 +1,17 @@
 //! What the footers of spine and sources say about times and keys: the input of pruning and of the cut into shards.
 
+use std::sync::Arc;
+
 use backsight_registry::model::Ttl;
 
 use crate::bounds::row_group_bounds;
 use crate::error::RetrievalError;
 use crate::instant_column::find_spine_instant;
-use crate::key_range::{KeyRange, constant_key, row_group_keys};
+use crate::key_range::{KeyRange, KeySet, constant_key, row_group_keys};
 use crate::parquet_table::ParquetTable;
 use crate::plan::{ViewInput, source_column};
-use crate::shards::{Reach, ShardSpec, SourceGroup, SourceGroups, SpineGroup};
+use crate::reach::Reach;
+use crate::shards::{ShardSpec, SourceGroup, SourceGroups, SpineGroup};
 
 /// Times and keys of every row group.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub(crate) struct Footers {
     pub(crate) spine: Vec<SpineGroup>,
     /// For each view.
     pub(crate) sources: Vec<SourceGroups>,
+    /// Every key of the spine in each of `columns`, where these are few and were asked for.
+    pub(crate) sets: Vec<Option<Arc<KeySet>>>,
 }
 
 impl Footers {
@@ -38,13 +43,14 @@ impl Footers {
         let spine =
             groups_of(spine, &instant, &key_columns).into_iter().filter(|group| group.rows > 0).collect();
         let sources = views.iter().map(|view| source_groups(view, &columns)).collect();
-        Ok(Self { columns, spine, sources })
+        Ok(Self { sets: vec![None; columns.len()], columns, spine, sources })
     }
 
     /// What the row groups of a shard, or of the whole spine, can reach.
     pub(crate) fn reach(&self, shard: Option<&ShardSpec>) -> Reach {
         let holds = |group: &&SpineGroup| shard.is_none_or(|shard| shard.holds(group.file, group.group));
-        Reach::of(self.spine.iter().filter(holds), self.columns.len())
+        let reach = Reach::of(self.spine.iter().filter(holds), self.columns.len());
+        Reach { sets: self.sets.clone(), ..reach }
     }
 }
 
@@ -61,7 +67,13 @@ fn source_groups(view: &ViewInput, columns: &[String]) -> SourceGroups {
     let keys: Vec<Option<&str>> = keys.iter().map(Option::as_deref).collect();
     let groups = groups_of(&view.table, &time, &keys)
         .into_iter()
-        .map(|group| SourceGroup { rows: group.rows, bytes: group.bytes, time: group.time, keys: group.keys })
+        .map(|group| SourceGroup {
+            rows: group.rows,
+            bytes: group.bytes,
+            time: group.time,
+            keys: group.keys,
+            ..SourceGroup::default()
+        })
         .collect();
     SourceGroups { ttl_nanos: definition.ttl.map(Ttl::nanos), groups }
 }

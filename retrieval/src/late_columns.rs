@@ -1,6 +1,7 @@
-//! Reads columns of known rows of a source: row group by row group, straight from the Parquet files.
+//! Reads columns of known rows of a source: row group by row group, straight from the Parquet files. Where rows are far apart and the
+//! file says where its pages are, only pages that hold one of them are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::RetrievalError;
 use crate::object_reader::ObjectReader;
+use crate::page_index::with_offset_index;
 use crate::parquet_table::{ParquetFile, ParquetTable};
 
 /// Rows of one decoded batch.
@@ -34,6 +36,12 @@ const BATCH_ROWS: usize = 32_768;
 
 /// Compressed bytes of the columns of a row group that are read in one go.
 const COLUMN_BYTES_AT_ONCE: u64 = 16 << 20;
+
+/// Rows that are not wanted between two that are, before a page can lie there that need not be read: writers begin a page every
+/// 20,000 rows, or sooner.
+const GAP_ROWS: u64 = 10_000;
+/// Of a row group, one row in so many must lie in such gaps before it is asked where pages are.
+const GAPS_WORTH: u64 = 8;
 
 /// Some columns of the row groups of a source that a retrieval reads.
 pub(crate) struct ParquetColumns {
@@ -222,9 +230,14 @@ impl GroupReading {
         let store = context.runtime_env().object_store(&url)?;
         let mut reader = ObjectReader::new(store, self.file.location.path(), self.file.size);
         let metadata = self.metadata(&mut reader).await.map_err(|error| self.failure(error))?;
+        let (metadata, group) = match self.paged(&mut reader, &metadata, &runs).await {
+            Ok(Some(paged)) => (paged, 0),
+            Ok(None) => (metadata, self.group),
+            Err(error) => return Err(self.failure(error)),
+        };
         let mut read: HashMap<String, ColumnPieces> = HashMap::with_capacity(self.wanted.fields().len());
-        for columns in self.column_groups(&metadata) {
-            let reading = self.read(reader.clone(), metadata.clone(), columns, &runs);
+        for columns in self.column_groups(&metadata, group) {
+            let reading = self.read(reader.clone(), metadata.clone(), group, columns, &runs);
             for (name, column) in reading.await.map_err(|error| self.failure(error))? {
                 read.insert(name, column);
             }
@@ -255,12 +268,12 @@ impl GroupReading {
 
     /// The wanted columns that the file has, by position, in groups of bounded size: all of a wide file's at once would
     /// fill the memory, and memory that is filled for the first time costs as much as decoding.
-    fn column_groups(&self, metadata: &ArrowReaderMetadata) -> Vec<Vec<usize>> {
+    fn column_groups(&self, metadata: &ArrowReaderMetadata, group: usize) -> Vec<Vec<usize>> {
         let mut bytes: BTreeMap<usize, u64> = BTreeMap::new();
         for field in self.wanted.fields() {
             bytes.extend(metadata.schema().index_of(field.name()).ok().map(|root| (root, 0)));
         }
-        let group = metadata.metadata().row_group(self.group);
+        let group = metadata.metadata().row_group(group);
         for (leaf, column) in group.columns().iter().enumerate() {
             if let Some(bytes) = bytes.get_mut(&metadata.parquet_schema().get_column_root_idx(leaf)) {
                 *bytes += u64::try_from(column.compressed_size()).unwrap_or(0);
@@ -288,12 +301,13 @@ impl GroupReading {
         &self,
         reader: ObjectReader,
         metadata: ArrowReaderMetadata,
+        group: usize,
         columns: Vec<usize>,
         runs: &[Range<u64>],
     ) -> Result<Vec<(String, ColumnPieces)>, ParquetError> {
         let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
-            .with_row_groups(vec![self.group])
+            .with_row_groups(vec![group])
             .with_projection(mask)
             .with_batch_size(BATCH_ROWS);
         if runs != [self.rows.clone()] {
@@ -313,6 +327,27 @@ impl GroupReading {
             (field.name().clone(), pieces)
         });
         Ok(named.collect())
+    }
+
+    /// The row group as the only one of its file, with the places of its pages; `None` where they are not known or no page could
+    /// be passed over.
+    async fn paged(
+        &self,
+        reader: &mut ObjectReader,
+        metadata: &ArrowReaderMetadata,
+        runs: &[Range<u64>],
+    ) -> Result<Option<ArrowReaderMetadata>, ParquetError> {
+        if !has_wide_gaps(runs, &self.rows, GAP_ROWS) {
+            return Ok(None);
+        }
+        let schema = metadata.parquet_schema();
+        let wanted: HashSet<&str> = self.wanted.fields().iter().map(|field| field.name().as_str()).collect();
+        let is_wanted = |leaf: usize| wanted.contains(schema.get_column_root(leaf).name());
+        let size = self.file.size;
+        let paged = with_offset_index(reader, size, metadata.metadata(), self.group, is_wanted).await?;
+        paged
+            .map(|paged| ArrowReaderMetadata::try_new(Arc::new(paged), ArrowReaderOptions::new()))
+            .transpose()
     }
 
     async fn metadata(&self, reader: &mut ObjectReader) -> Result<ArrowReaderMetadata, ParquetError> {
@@ -336,6 +371,15 @@ impl GroupReading {
         }
         .into()
     }
+}
+
+/// Whether enough of `rows` lies in gaps of at least `gap_rows` between the runs.
+fn has_wide_gaps(runs: &[Range<u64>], rows: &Range<u64>, gap_rows: u64) -> bool {
+    let starts = std::iter::once(rows.start).chain(runs.iter().map(|run| run.end));
+    let ends = runs.iter().map(|run| run.start).chain(std::iter::once(rows.end));
+    let gaps = starts.zip(ends).map(|(start, end)| end.saturating_sub(start));
+    let wide: u64 = gaps.filter(|&gap| gap >= gap_rows).sum();
+    wide > 0 && wide.saturating_mul(GAPS_WORTH) >= rows.end - rows.start
 }
 
 /// Place of an ordinal in a range of ordinals.

@@ -1,5 +1,6 @@
 //! What to do: a request and a registry become a plan, its rows a committed dataset with a join report.
 
+mod bloom;
 mod bounds;
 mod census;
 mod choose;
@@ -19,8 +20,11 @@ mod key_types;
 mod late_columns;
 mod manifest;
 mod memory;
+mod narrow;
 mod object_reader;
 mod output_state;
+mod page_index;
+mod paged_scan;
 mod parquet_table;
 mod part_writer;
 mod plan;
@@ -28,6 +32,7 @@ mod prepare;
 mod preview;
 mod profile;
 mod progress;
+mod reach;
 mod report;
 mod request;
 mod resolve;
@@ -71,7 +76,7 @@ pub use request::{FeatureSelection, RetrievalRequest, SpineFrom, SpineRequest};
 pub use resolve::{ResolveError, ResolvedFeature, ResolvedKey, ResolvedView, check_output_names, resolve};
 pub use run::{DatasetCommit, Finished, RunOptions, commit_dataset, keep_claim, run};
 pub use saved_dataset::{ManifestSaved, check_name_free, saved_dataset};
-pub use scan::ScanStats;
+pub use scan::{ScanStats, Skipped};
 pub use scanned_views::Estimates;
 pub use shard_run::{ShardParts, ShardRun, ShardWork, plan_shard, write_shard};
 pub use shards::{Cutting, GroupRun, PlannedShard, ShardLimits, ShardSpec};

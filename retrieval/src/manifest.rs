@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::explain::ExplainedScan;
 use crate::report::JoinReport;
 use crate::request::RetrievalRequest;
 use crate::saved_dataset::ManifestSaved;
@@ -36,6 +37,9 @@ pub struct Manifest {
     pub spine_hash: String,
     /// Engine and form.
     pub engine: ManifestEngine,
+    /// What was read of the spine and of each view, by the plan.
+    #[serde(default)]
+    pub scans: Vec<ExplainedScan>,
     /// How the join went.
     pub report: JoinReport,
     /// What went through disks on the way.

@@ -27,6 +27,11 @@ impl ObjectReader {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
         Self { store, path, size }
     }
+
+    /// Bytes of the object.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 impl AsyncFileReader for ObjectReader {

@@ -149,6 +149,7 @@ mod tests {
                 engine: "embedded".into(),
                 form: "slot fold".into(),
             },
+            scans: vec![],
             report: JoinReport { rows: 3, views: vec![], notes: vec![] },
             work: ShardWork::default(),
             saved_as: None,

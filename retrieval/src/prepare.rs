@@ -15,6 +15,7 @@ use crate::engine::RetrievalEngine;
 use crate::error::RetrievalError;
 use crate::footers::Footers;
 use crate::manifest::ManifestSource;
+use crate::narrow::narrow;
 use crate::parquet_table::ParquetTable;
 use crate::plan::{PlanInput, RetrievalPlan, ViewInput, plan};
 use crate::profile::{SpineProfile, profile};
@@ -100,7 +101,9 @@ async fn try_prepare(
     let opened = spine::open(stores, catalog, request, &views, bases).await?;
     let (spine, origin) = (Arc::new(opened.table), opened.origin);
     let profile = profile(stores, &spine, request.spine.timestamp_column.as_deref()).await?;
-    let footers = Arc::new(Footers::read(&spine, &views, request.spine.timestamp_column.as_deref())?);
+    let mut footers = Footers::read(&spine, &views, request.spine.timestamp_column.as_deref())?;
+    narrow(stores, &spine, &views, profile.bounds(), &mut footers).await?;
+    let footers = Arc::new(footers);
     let input = PlanInput {
         spine: Arc::clone(&spine),
         profile,

@@ -16,6 +16,7 @@ use crate::commit::{Attempt, Fence, OpenRequest, Opened, Output};
 use crate::encoding::writer_properties;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
+use crate::explain::scans_of;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
 use crate::output_state::Claimant;
 use crate::part_writer::{PartRecord, dataset_schema};
@@ -274,6 +275,7 @@ fn manifest(
             engine: dataset.engine.to_owned(),
             form: plan.forms(),
         },
+        scans: scans_of(plan),
         report: JoinReport::new(
             rows,
             &parts.tally,

@@ -1,4 +1,5 @@
-//! Tables of Parquet files as DataFusion scans: whole row groups, spread evenly, nothing that cannot match.
+//! Tables of Parquet files as DataFusion scans: row groups, of sources perhaps some of their pages, spread evenly; nothing that
+//! cannot match.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
+use crate::paged_scan::{PagedScanExec, PartOfGroup, ScanPages};
 use crate::parquet_table::{ParquetFile, ParquetTable};
+use crate::reach::{Reading, RuledOut, count, share};
 use crate::row_id::{ROW_ID, RowIdExec};
 use crate::shards::ShardSpec;
 
@@ -31,6 +34,8 @@ struct Unit {
     end_group: usize,
     bytes: u64,
     base_row: u64,
+    /// Of a single row group, the rows that are read, where that is not all of them.
+    kept: Option<Vec<Range<u64>>>,
 }
 
 /// One scan of a table.
@@ -43,6 +48,8 @@ pub(crate) struct TableScan {
     is_spine: bool,
     /// Whether rows carry their ordinals: always in a spine.
     is_numbered: bool,
+    /// Ordinals inside of units that are not read: ascending, disjoint.
+    gaps: Arc<[Range<u64>]>,
     /// What is left after pruning, for progress and `--explain`.
     pub(crate) stats: ScanStats,
 }
@@ -54,14 +61,34 @@ pub struct ScanStats {
     pub files: usize,
     /// All files.
     pub files_all: usize,
-    /// Row groups to read.
+    /// Row groups to read, wholly or in part.
     pub row_groups: usize,
     /// All row groups.
     pub row_groups_all: usize,
     /// Rows to read.
     pub rows: u64,
-    /// Compressed bytes of the row groups to read, all columns.
+    /// Compressed bytes of the row groups to read, all columns; of one that is read in part its share by rows.
     pub bytes: u64,
+    /// What is left out, and why.
+    #[serde(default)]
+    pub skipped: Skipped,
+}
+
+/// What a scan leaves out because it cannot hold a match.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Row groups whose times are out of reach.
+    pub row_groups_by_time: usize,
+    /// Row groups whose keys are not the spine's.
+    pub row_groups_by_keys: usize,
+    /// Row groups whose Bloom filter holds none of the spine's keys.
+    pub row_groups_by_bloom_filter: usize,
+    /// Pages of event times out of reach, in row groups that are read.
+    pub pages_by_time: usize,
+    /// Pages of keys that are not the spine's, in row groups that are read.
+    pub pages_by_keys: usize,
+    /// Rows of such pages.
+    pub rows_in_pages: u64,
 }
 
 impl TableScan {
@@ -74,7 +101,14 @@ impl TableScan {
                 let rows = unsigned(metadata.num_rows());
                 if rows > 0 && shard.is_none_or(|shard| shard.holds(file, group)) {
                     let bytes = unsigned(metadata.compressed_size());
-                    units.push(Unit { file, first_group: group, end_group: group + 1, bytes, base_row });
+                    units.push(Unit {
+                        file,
+                        first_group: group,
+                        end_group: group + 1,
+                        bytes,
+                        base_row,
+                        kept: None,
+                    });
                 }
                 base_row += rows;
             }
@@ -83,27 +117,55 @@ impl TableScan {
         fields.push(row_id_field());
         let schema = Arc::new(Schema::new(fields));
         let stats = stats_of(&table, &units);
-        Self { table, units, schema, is_spine: true, is_numbered: true, stats }
+        Self { table, units, schema, is_spine: true, is_numbered: true, gaps: Arc::from([]), stats }
     }
 
     /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order.
     pub(crate) fn source(table: Arc<ParquetTable>, keep: &[bool]) -> Self {
+        let reading = |keep: &bool| if *keep { Reading::All } else { Reading::Nothing(RuledOut::Time) };
+        Self::part_of_source(table, keep.iter().map(reading))
+    }
+
+    /// A scan of what `readings` says of each row group of a source, in file and row group order.
+    pub(crate) fn part_of_source(
+        table: Arc<ParquetTable>,
+        readings: impl IntoIterator<Item = Reading>,
+    ) -> Self {
         let mut units: Vec<Unit> = Vec::new();
-        let mut kept = keep.iter();
+        let mut gaps: Vec<Range<u64>> = Vec::new();
+        let mut skipped = Skipped::default();
+        let mut readings = readings.into_iter();
         let mut base_row = 0;
         for (file, parquet) in table.files.iter().enumerate() {
             for (group, metadata) in parquet.metadata.row_groups().iter().enumerate() {
+                let rows = unsigned(metadata.num_rows());
+                let bytes = unsigned(metadata.compressed_size());
+                let mut unit =
+                    Unit { file, first_group: group, end_group: group + 1, bytes, base_row, kept: None };
                 // One that was not asked about is read.
-                if kept.next().is_none_or(|keep| *keep) && metadata.num_rows() > 0 {
-                    let bytes = unsigned(metadata.compressed_size());
-                    units.push(Unit { file, first_group: group, end_group: group + 1, bytes, base_row });
+                match readings.next().unwrap_or(Reading::All) {
+                    _ if rows == 0 => {}
+                    Reading::All => units.push(unit),
+                    Reading::Rows(kept, pages) => {
+                        let kept_rows = count(&kept);
+                        skipped.pages_by_time += pages.by_time;
+                        skipped.pages_by_keys += pages.by_keys;
+                        skipped.rows_in_pages += rows - kept_rows;
+                        gaps.extend(between(&kept, rows).map(|gap| base_row + gap.start..base_row + gap.end));
+                        unit.bytes = share(bytes, kept_rows, rows);
+                        unit.kept = Some(kept);
+                        units.push(unit);
+                    }
+                    Reading::Nothing(RuledOut::Time) => skipped.row_groups_by_time += 1,
+                    Reading::Nothing(RuledOut::Keys) => skipped.row_groups_by_keys += 1,
+                    Reading::Nothing(RuledOut::BloomFilter) => skipped.row_groups_by_bloom_filter += 1,
                 }
-                base_row += unsigned(metadata.num_rows());
+                base_row += rows;
             }
         }
         let schema = Arc::clone(&table.schema);
-        let stats = stats_of(&table, &units);
-        Self { table, units, schema, is_spine: false, is_numbered: false, stats }
+        let stats = ScanStats { skipped, ..stats_of(&table, &units) };
+        Self { table, units, schema, is_spine: false, is_numbered: false, gaps: gaps.into(), stats }
     }
 
     /// The same scan with each row's ordinal among all rows of the source as last column.
@@ -144,6 +206,8 @@ impl TableScan {
             match group.last_mut() {
                 Some(last)
                     if !self.is_spine
+                        && last.kept.is_none()
+                        && unit.kept.is_none()
                         && last.file == unit.file
                         && last.end_group == unit.first_group
                         && is_ascending(&self.table.files[unit.file]) =>
@@ -161,6 +225,22 @@ impl TableScan {
                 Ok(FileGroup::new(files.collect::<Result<Vec<_>>>()?))
             })
             .collect()
+    }
+
+    /// The units that are read in part.
+    fn parts_of_groups(&self) -> Vec<PartOfGroup> {
+        let of_unit = |unit: &Unit| {
+            let file = &self.table.files[unit.file];
+            let kept = unit.kept.clone()?;
+            Some(PartOfGroup {
+                path: file.entry.location.path(),
+                start: first_page(file, unit.first_group),
+                group: unit.first_group,
+                rows: unsigned(file.metadata.row_group(unit.first_group).num_rows()),
+                kept,
+            })
+        };
+        self.units.iter().filter_map(of_unit).collect()
     }
 
     fn partitioned_file(&self, unit: &Unit) -> Result<PartitionedFile> {
@@ -218,8 +298,31 @@ impl TableProvider for TableScan {
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
         let has_row_id = scan.schema().index_of(ROW_ID).is_ok();
-        Ok(if self.is_numbered && has_row_id { Arc::new(RowIdExec::try_new(scan)?) } else { scan })
+        let parts = self.parts_of_groups();
+        if !self.is_numbered && parts.is_empty() {
+            return Ok(scan);
+        }
+        let columns = match projection {
+            None => self.schema.fields().iter().map(|field| field.name().clone()).collect(),
+            Some(columns) => columns.iter().map(|&column| self.schema.field(column).name().clone()).collect(),
+        };
+        let footers =
+            self.table.files.iter().map(|file| (file.entry.location.path(), Arc::clone(&file.metadata)));
+        let scan = PagedScanExec::new(scan, ScanPages { columns, parts }).with_footers(footers.collect());
+        let scan: Arc<dyn ExecutionPlan> = Arc::new(scan);
+        Ok(if self.is_numbered && has_row_id {
+            Arc::new(RowIdExec::try_new(scan, Arc::clone(&self.gaps))?)
+        } else {
+            scan
+        })
     }
+}
+
+/// What lies between the rows of `kept`, of `rows` rows.
+fn between(kept: &[Range<u64>], rows: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = std::iter::once(0).chain(kept.iter().map(|kept| kept.end));
+    let ends = kept.iter().map(|kept| kept.start).chain(std::iter::once(rows));
+    starts.zip(ends).map(|(start, end)| start..end).filter(|gap| !gap.is_empty())
 }
 
 fn row_id_field() -> Arc<Field> {
@@ -247,11 +350,13 @@ fn stats_of(table: &ParquetTable, units: &[Unit]) -> ScanStats {
     let mut last_file = None;
     for unit in units {
         stats.files += usize::from(last_file.replace(unit.file) != Some(unit.file));
+        stats.bytes += unit.bytes;
         for group in unit.first_group..unit.end_group {
-            let metadata = table.files[unit.file].metadata.row_group(group);
             stats.row_groups += 1;
-            stats.rows += unsigned(metadata.num_rows());
-            stats.bytes += unsigned(metadata.compressed_size());
+            stats.rows += match &unit.kept {
+                Some(kept) => count(kept),
+                None => unsigned(table.files[unit.file].metadata.row_group(group).num_rows()),
+            };
         }
     }
     stats

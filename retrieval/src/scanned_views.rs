@@ -8,7 +8,7 @@ use crate::choose::{ChosenForm, ViewSize, choose};
 use crate::memory::{self, Side};
 use crate::plan::{PlanInput, ViewInput, source_column};
 use crate::scan::{ScanStats, TableScan};
-use crate::shards::Reach;
+use crate::reach::Reach;
 use crate::spine_plan::KeySet;
 
 /// Bytes of a row id.
@@ -53,11 +53,11 @@ pub(crate) fn scan_views(
     (scanned, Estimates { memory_bytes, spill_bytes })
 }
 
-/// The row groups of a view that the spine may reach.
+/// The row groups, and of these the pages, of a view that the spine may reach.
 fn view_scan(input: &PlanInput, number: usize, reach: &Reach) -> TableScan {
     let groups = &input.footers.sources[number];
-    let keep: Vec<bool> = groups.groups.iter().map(|group| reach.includes(groups, group)).collect();
-    TableScan::source(Arc::clone(&input.views[number].table), &keep)
+    let readings = groups.groups.iter().map(|group| reach.reading(groups, group));
+    TableScan::part_of_source(Arc::clone(&input.views[number].table), readings)
 }
 
 /// What a view's form is chosen by.

@@ -5,11 +5,14 @@
 //! row groups that its own times and keys can reach. Whether that is cheap depends on how the files are laid out, so
 //! it is estimated from the footers: what all shards read together over what one job reads.
 
+use std::sync::Arc;
+
 use backsight_registry::size::show_size;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::TimeBounds;
 use crate::key_range::KeyRange;
+use crate::reach::{GroupPages, Reach};
 
 /// When and how finely to cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,61 +105,18 @@ pub(crate) struct SourceGroups {
     pub(crate) groups: Vec<SourceGroup>,
 }
 
-#[derive(Debug, Clone)]
+/// A row group of a source as the cut sees it.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SourceGroup {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) time: Option<TimeBounds>,
     /// For each of the columns that the spine could be cut by; `None` where it is no key of this source.
     pub(crate) keys: Vec<Option<KeyRange>>,
-}
-
-/// What a set of spine row groups can reach: `None` is everything.
-#[derive(Debug, Clone)]
-pub(crate) struct Reach {
-    pub(crate) time: Option<TimeBounds>,
-    pub(crate) keys: Vec<Option<KeyRange>>,
-}
-
-impl Reach {
-    pub(crate) fn of<'a>(groups: impl IntoIterator<Item = &'a SpineGroup>, columns: usize) -> Self {
-        let mut groups = groups.into_iter();
-        let Some(first) = groups.next() else { return Self { time: None, keys: vec![None; columns] } };
-        let mut reach = Self { time: first.time, keys: first.keys.clone() };
-        for group in groups {
-            reach.time = reach.time.zip(group.time).map(|(a, b)| TimeBounds {
-                least: a.least.min(b.least),
-                greatest: a.greatest.max(b.greatest),
-            });
-            for (held, more) in reach.keys.iter_mut().zip(&group.keys) {
-                *held = held.take().zip(more.clone()).and_then(|(a, b)| a.union(b));
-            }
-        }
-        reach
-    }
-
-    pub(crate) fn includes(&self, source: &SourceGroups, group: &SourceGroup) -> bool {
-        let in_time = match (self.time, group.time) {
-            (Some(reach), Some(held)) => {
-                let least = source.ttl_nanos.map_or(i128::MIN, |ttl| reach.least.saturating_sub(ttl));
-                held.least <= reach.greatest && held.greatest >= least
-            }
-            _ => true,
-        };
-        let meets = |(reach, held): (&Option<KeyRange>, &Option<KeyRange>)| match (reach, held) {
-            (Some(reach), Some(held)) => reach.meets(held),
-            _ => true,
-        };
-        in_time && self.keys.iter().zip(&group.keys).all(meets)
-    }
-
-    /// Rows and bytes of what is within reach.
-    fn reads(&self, sources: &[SourceGroups]) -> (u64, u64) {
-        let groups = sources
-            .iter()
-            .flat_map(|source| source.groups.iter().filter(move |group| self.includes(source, group)));
-        groups.fold((0, 0), |(rows, bytes), group| (rows + group.rows, bytes + group.bytes))
-    }
+    /// What its pages can hold, where that was asked.
+    pub(crate) pages: Option<Arc<GroupPages>>,
+    /// Whether it is known to hold none of the spine's keys.
+    pub(crate) lacks_keys: bool,
 }
 
 /// By what the spine's row groups are ordered before they are dealt.

@@ -13,6 +13,8 @@ mod fuzz;
 #[cfg(test)]
 mod layouts;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod sizes;

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::{cast, concat_batches, sort_to_indices, take};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use backsight_asof::JoinForm;
 use backsight_engine::LocalCluster;
 use backsight_registry::model::FeatureView;
-use backsight_retrieval::{Manifest, ReachReport, RetrievalEngine, RetrievalRequest};
+use backsight_retrieval::{Manifest, ReachReport, RetrievalEngine, RetrievalRequest, Skipped};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::dice::Dice;
 use crate::world::{ViewSpec, World, engine_options, read_parquet};
 
 /// Stores tried; each is a new seed.
-const STORES: u64 = 12;
+const STORES: u64 = 16;
 
 impl Dice {
     fn numbers(&mut self, rows: usize, below: u64) -> Vec<Option<i64>> {
@@ -44,11 +45,48 @@ impl Dice {
     }
 }
 
+/// How a file is laid out: row groups, pages, what footers and page indexes say, Bloom filters.
+fn properties(dice: &mut Dice, group_rows: u64) -> WriterProperties {
+    let rows = |dice: &mut Dice, below: u64| usize::try_from(1 + dice.roll(below)).unwrap();
+    let page_rows = rows(dice, 30);
+    let said = if dice.one_in(5) { EnabledStatistics::Chunk } else { EnabledStatistics::Page };
+    let cut = dice.one_in(3).then_some(rows(dice, 4));
+    WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows(dice, group_rows)))
+        .set_data_page_row_count_limit(page_rows)
+        .set_write_batch_size(page_rows)
+        .set_statistics_enabled(said)
+        .set_statistics_truncate_length(cut)
+        .set_column_index_truncate_length(cut)
+        .set_bloom_filter_enabled(dice.one_in(2))
+        .set_bloom_filter_max_ndv(10)
+        .set_bloom_filter_fpp(0.001)
+        .set_dictionary_enabled(dice.one_in(2))
+        .build()
+}
+
+/// The rows in the order of one of the columns: its pages and row groups have bounds that say something.
+fn sorted_by(columns: Vec<(&str, ArrayRef)>, column: usize) -> Vec<(&str, ArrayRef)> {
+    let order = sort_to_indices(&columns[column].1, None, None).unwrap();
+    columns.into_iter().map(|(name, values)| (name, take(&values, &order, None).unwrap())).collect()
+}
+
 /// A store of one to three views over random files, and a spine.
 fn store(seed: u64) -> (World, Vec<String>) {
+    laid_out(seed, true)
+}
+
+/// The same rows in files that say nothing of themselves, so that every one of them is read.
+fn silent_store(seed: u64) -> World {
+    laid_out(seed, false).0
+}
+
+fn laid_out(seed: u64, speaks: bool) -> (World, Vec<String>) {
     let mut dice = Dice(seed);
     let mut world = World::new();
-    let rows = usize::try_from(dice.roll(400)).unwrap();
+    // Of a few rows, so that something can be left out, or of many.
+    let few = dice.one_in(2);
+    let rows = usize::try_from(if few { 1 + dice.roll(4) } else { dice.roll(400) }).unwrap();
     world.write_groups(
         "spine.parquet",
         1 + usize::try_from(dice.roll(90)).unwrap(),
@@ -79,8 +117,14 @@ fn store(seed: u64) -> (World, Vec<String>) {
             if created {
                 columns.push(("c", dice.instants(rows)));
             }
-            let group = 1 + usize::try_from(dice.roll(100)).unwrap();
-            world.write_groups(&format!("{name}/{file}.parquet"), group, columns);
+            if dice.one_in(2) {
+                let by = usize::try_from(dice.roll(keys.len() as u64 + 1)).unwrap();
+                columns = sorted_by(columns, by);
+            }
+            let spoken = properties(&mut dice, 100);
+            let silent = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
+            let properties = if speaks { spoken } else { silent.build() };
+            world.write_as(&format!("{name}/{file}.parquet"), properties, columns);
         }
         world.add_view(&ViewSpec {
             name: &name,
@@ -267,12 +311,15 @@ async fn every_engine_gives_the_same_rows_and_report() {
     let holding = cluster(JoinForm::Broadcast).await;
     let spilling = cluster(JoinForm::SpilledFold).await;
     let mut matched = 0;
+    let mut skipped = Skipped::default();
     for seed in 0..STORES {
         let (world, features) = store(seed);
+        let silent = silent_store(seed);
         for cut in [false, true] {
-            let oracle = world.embedded(JoinForm::NaiveLoop, 1);
-            let (expected, manifest) = rows(&world, &oracle, &features, &format!("naive-{cut}"), cut).await;
+            let oracle = silent.embedded(JoinForm::NaiveLoop, 1);
+            let (expected, manifest) = rows(&silent, &oracle, &features, &format!("naive-{cut}"), cut).await;
             matched += manifest.report.views.iter().map(|view| view.matched).sum::<u64>();
+            assert!(manifest.scans.iter().all(|scan| scan.stats.skipped == Skipped::default()));
             let fold = world.embedded(JoinForm::SlotFold, 4);
             let late = world.embedded(JoinForm::LateFold, 4);
             let broadcast = world.embedded(JoinForm::Broadcast, 4);
@@ -293,8 +340,20 @@ async fn every_engine_gives_the_same_rows_and_report() {
                 assert_eq!(other.report, manifest.report, "seed {seed}, {name}, cut {cut}");
                 let is_spilled = other.work.bytes_spilled > 0;
                 assert_eq!(is_spilled, name.ends_with("spilling") && other.rows > 0, "seed {seed}, {name}");
+                for scan in &other.scans {
+                    skipped.row_groups_by_time += scan.stats.skipped.row_groups_by_time;
+                    skipped.row_groups_by_keys += scan.stats.skipped.row_groups_by_keys;
+                    skipped.row_groups_by_bloom_filter += scan.stats.skipped.row_groups_by_bloom_filter;
+                    skipped.rows_in_pages += scan.stats.skipped.rows_in_pages;
+                }
             }
         }
     }
     assert!(matched > 1_000, "the stores match often enough to say something: {matched}");
+    let groups = [skipped.row_groups_by_time, skipped.row_groups_by_keys, skipped.row_groups_by_bloom_filter];
+    assert!(
+        groups.iter().all(|&groups| groups > 20),
+        "row groups are left out for every reason: {skipped:?}"
+    );
+    assert!(skipped.rows_in_pages > 1_000, "pages are left out: {skipped:?}");
 }

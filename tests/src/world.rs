@@ -86,6 +86,11 @@ impl World {
         write_parquet(&self.path(name), group_rows, columns);
     }
 
+    /// Writes columns as one Parquet file with properties of one's own.
+    pub(crate) fn write_as(&self, name: &str, properties: WriterProperties, columns: Vec<(&str, ArrayRef)>) {
+        write_parquet_as(&self.path(name), properties, columns);
+    }
+
     pub(crate) fn write(&self, name: &str, columns: Vec<(&str, ArrayRef)>) {
         self.write_groups(name, 1_000, columns);
     }
@@ -215,15 +220,18 @@ pub(crate) fn read_parquet(bytes: bytes::Bytes) -> RecordBatch {
 }
 
 pub(crate) fn write_parquet(path: &Path, group_rows: usize, columns: Vec<(&str, ArrayRef)>) {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_compression(Compression::ZSTD(ZstdLevel::default()));
+    write_parquet_as(path, properties.build(), columns);
+}
+
+pub(crate) fn write_parquet_as(path: &Path, properties: WriterProperties, columns: Vec<(&str, ArrayRef)>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),
     )
     .unwrap();
-    let properties = WriterProperties::builder()
-        .set_max_row_group_row_count(Some(group_rows))
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();

@@ -35,8 +35,13 @@ fn source(
     times: impl Fn(i128) -> Option<TimeBounds>,
     keys: impl Fn(i128) -> Vec<Option<KeyRange>>,
 ) -> SourceGroups {
-    let group =
-        |at: usize| SourceGroup { rows: 20, bytes: 1000, time: times(at as i128), keys: keys(at as i128) };
+    let group = |at: usize| SourceGroup {
+        rows: 20,
+        bytes: 1000,
+        time: times(at as i128),
+        keys: keys(at as i128),
+        ..SourceGroup::default()
+    };
     SourceGroups { ttl_nanos, groups: (0..count).map(group).collect() }
 }
 

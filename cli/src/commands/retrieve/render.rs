@@ -1,6 +1,6 @@
 //! What `retrieve` shows: the committed dataset, a preview, or the plan.
 
-use backsight_retrieval::{ExplainedKey, ExplainedView, Explanation, Manifest, Preview};
+use backsight_retrieval::{ExplainedKey, ExplainedView, Explanation, Manifest, Preview, Skipped};
 use serde_json::{Value, json};
 
 use crate::commands::Program;
@@ -125,6 +125,7 @@ fn scans(explained: &Explanation) -> Table {
         ("ROW GROUPS", Align::Right),
         ("ROWS", Align::Right),
         ("BYTES", Align::Right),
+        ("LEFT OUT", Align::Left),
     ]);
     let of = |part: usize, whole: usize| format!("{} of {}", count(part as u64), count(whole as u64));
     for scan in &explained.scans {
@@ -135,9 +136,28 @@ fn scans(explained: &Explanation) -> Table {
             of(stats.row_groups, stats.row_groups_all),
             count(stats.rows),
             bytes(stats.bytes),
+            left_out(&stats.skipped),
         ]);
     }
     scans
+}
+
+/// What a scan leaves out, and by what.
+fn left_out(skipped: &Skipped) -> String {
+    let groups = [
+        (skipped.row_groups_by_time, "by time"),
+        (skipped.row_groups_by_keys, "by keys"),
+        (skipped.row_groups_by_bloom_filter, "by Bloom filter"),
+    ];
+    let mut texts: Vec<String> = groups
+        .iter()
+        .filter(|(groups, _)| *groups > 0)
+        .map(|(groups, by)| format!("{} {by}", counted(*groups as u64, "row group", "row groups")))
+        .collect();
+    if skipped.rows_in_pages > 0 {
+        texts.push(format!("pages of {}", counted(skipped.rows_in_pages, "row", "rows")));
+    }
+    texts.join(", ")
 }
 
 /// One line a shard, when there are several.
