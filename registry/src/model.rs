@@ -66,7 +66,7 @@ pub struct DataSource {
     pub timestamp_field: String,
     /// Created time column, a name after field mapping.
     pub created_timestamp_column: Option<String>,
-    /// Partition column, a name after field mapping.
+    /// Column of folders that hold a day's rows each, a name after field mapping: a promise that reading leans on.
     pub date_partition_column: Option<String>,
     /// Source column to the name Feast uses.
     pub field_mapping: BTreeMap<String, String>,
@@ -81,13 +81,13 @@ pub struct DataSource {
 /// The kinds of source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceKind {
-    /// Parquet files.
+    /// Parquet files, or a Delta table of them.
     File {
         /// As written: file, directory or glob; a URI, absolute, or relative to the repo.
         path: String,
         /// Endpoint for this source only.
         s3_endpoint_override: Option<String>,
-        /// Whether the registry says Delta (refused at retrieval, by name).
+        /// Whether it is a Delta table: what its log says is read, not what lies in its folder.
         delta: bool,
     },
     /// Values that come with the request, for on-demand views.

@@ -36,6 +36,34 @@ pub enum RetrievalError {
         /// What the reader said.
         detail: String,
     },
+    /// A Delta table that cannot be read as it is meant.
+    #[error("Delta table `{table}` {reason}")]
+    UnsupportedTable {
+        /// Where it is.
+        table: Box<Location>,
+        /// What is in use.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The log of a Delta table cannot be read, or is not of its files.
+    #[error("the log of Delta table `{table}` cannot be used: {detail}")]
+    DamagedTable {
+        /// Where it is.
+        table: Box<Location>,
+        /// What was met.
+        detail: String,
+    },
+    /// A file that the log of a Delta table names is not as it says.
+    #[error("`{file}`, a file of version {version} of its Delta table, {detail}")]
+    TableFile {
+        /// The file.
+        file: Box<Location>,
+        /// The version.
+        version: u64,
+        /// How it is instead.
+        detail: String,
+    },
     /// A spine's file, or the SELECT that makes one, cannot be used.
     #[error("the spine `{file}`: {detail}")]
     BadSpine {
@@ -216,6 +244,8 @@ impl RetrievalError {
             Self::Resolve(error) => error.code(),
             Self::Storage(error) => error.code(),
             Self::Corrupt { .. }
+            | Self::DamagedTable { .. }
+            | Self::TableFile { .. }
             | Self::FilesDisagree(_)
             | Self::SourceChanged { .. }
             | Self::Data { .. } => ErrorCode::Data,
@@ -227,7 +257,7 @@ impl RetrievalError {
                 }
             }
             Self::KeyTypes(_) | Self::NoInstant { .. } | Self::BadSpine { .. } => ErrorCode::Invalid,
-            Self::Usage { .. } => ErrorCode::Usage,
+            Self::Usage { .. } | Self::UnsupportedTable { .. } => ErrorCode::Usage,
             Self::OutputConflict { .. } => ErrorCode::Conflict,
             Self::Memory { .. } | Self::Disk { .. } | Self::SpineTooLarge { .. } => ErrorCode::Limit,
             Self::Cancelled => ErrorCode::Cancelled,
@@ -246,6 +276,13 @@ impl RetrievalError {
             | Self::WrongType { hint, .. }
             | Self::NoInstant { hint, .. }
             | Self::BadSpine { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::UnsupportedTable { hint, .. } => Some(hint.clone()),
+            Self::DamagedTable { .. } => {
+                Some("look whether other readers of Delta tables can read it".into())
+            }
+            Self::TableFile { .. } => {
+                Some("`VACUUM` removes files that only old versions have: ask for a newer version".into())
+            }
             Self::KeyTypes(mismatch) => Some(mismatch.hint.clone()),
             Self::Usage { hint, .. } | Self::OutputConflict { hint, .. } => hint.clone(),
             Self::Memory { .. } => Some(

@@ -79,7 +79,7 @@ pub(crate) fn hive_columns(
 }
 
 /// The pairs of name and value in the folders above a file, below what the user named.
-fn segments(location: &Location, file: &Location) -> Vec<(String, Option<String>)> {
+pub(crate) fn segments(location: &Location, file: &Location) -> Vec<(String, Option<String>)> {
     let (base, path) = (location.path(), file.path());
     // A pattern's folders are named by it, and mean columns all the same.
     let base = base.as_ref().split(['*', '?', '[', '{']).next().unwrap_or_default();
@@ -91,12 +91,14 @@ fn segments(location: &Location, file: &Location) -> Vec<(String, Option<String>
     let below = path.as_ref().strip_prefix(base).unwrap_or(path.as_ref());
     let mut folders: Vec<&str> = below.split('/').filter(|name| !name.is_empty()).collect();
     folders.pop();
-    let pair = |folder: &str| {
-        let (name, value) = folder.split_once('=')?;
-        let text = |encoded: &str| percent_decode_str(encoded).decode_utf8_lossy().into_owned();
-        (!name.is_empty()).then(|| (text(name), (value != NULL).then(|| text(value))))
-    };
-    folders.into_iter().filter_map(pair).collect()
+    folders.into_iter().filter_map(segment).collect()
+}
+
+/// Name and value of a folder, `None` for one that is no column.
+pub(crate) fn segment(folder: &str) -> Option<(String, Option<String>)> {
+    let (name, value) = folder.split_once('=')?;
+    let text = |encoded: &str| percent_decode_str(encoded).decode_utf8_lossy().into_owned();
+    (!name.is_empty()).then(|| (text(name), (value != NULL).then(|| text(value))))
 }
 
 /// The narrowest type that all values have: integer, date, else text. `007` is text.
@@ -117,7 +119,7 @@ fn guessed(texts: &[Option<&str>]) -> DataType {
 }
 
 /// One value of a type; `None` where the text cannot be read as it.
-fn typed(text: Option<&str>, data_type: &DataType) -> Option<ArrayRef> {
+pub(crate) fn typed(text: Option<&str>, data_type: &DataType) -> Option<ArrayRef> {
     let Some(text) = text else { return Some(new_null_array(data_type, 1)) };
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     let value = cast_with_options(&StringArray::from(vec![text]), data_type, &strict).ok()?;

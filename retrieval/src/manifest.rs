@@ -88,10 +88,13 @@ pub struct ManifestSource {
     pub role: String,
     /// Where it is.
     pub path: String,
-    /// Bytes.
+    /// Bytes; a table has none beside those of its files.
     pub bytes: u64,
     /// The store's version of it.
     pub etag: Option<String>,
+    /// Of a Delta table, whose files follow: the version that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// What ran the retrieval.

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use backsight_registry::model::FeatureView;
 use backsight_storage::{FileEntry, Location, Stores};
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::error::{FileContradiction, RetrievalError};
+use crate::days::{TimeReach, promised_column};
+use crate::delta_table::{is_delta, open_delta};
+use crate::error::RetrievalError;
 use crate::hive::{DeclaredColumns, declared_columns, hive_columns};
+use crate::merge_schemas::merge_schemas;
 use crate::object_reader::ObjectReader;
-use crate::widen::widen;
+use crate::source_files::{Found, SourceFiles};
 
 /// Footers read at the same time: enough to hide latency, few enough for one connection pool.
 const FOOTERS_AT_ONCE: usize = 32;
@@ -56,6 +60,10 @@ pub struct ParquetTable {
     pub(crate) hive: usize,
     /// Columns that some files lack (they are null there), with the number of those files.
     pub absent: BTreeMap<String, usize>,
+    /// How many days or files were passed over, in words.
+    pub(crate) skipped: Option<String>,
+    /// The version of a Delta table that was read.
+    pub(crate) version: Option<u64>,
 }
 
 impl ParquetTable {
@@ -64,24 +72,40 @@ impl ParquetTable {
     /// # Errors
     /// Nothing there, storage faults, a file that is not Parquet, files whose columns do not widen losslessly.
     pub async fn open(stores: &Stores, location: &Location, role: &str) -> Result<Self, RetrievalError> {
-        let entries = stores.expand(location).await?;
-        Self::of_files(stores, location, entries, role).await
+        let files = SourceFiles::new(stores);
+        let entries = files.expand(location).await?;
+        Self::of_files(&files, location, &entries, role).await
     }
 
-    /// Opens the source of a feature view: folders such as `day=2026-01-31` are columns, too.
+    /// Opens the source of a feature view: folders such as `day=2026-01-31` are columns, too, and a Delta table is what its
+    /// log says. With a `reach`, files of days out of it are passed over where the source promises what its days mean.
     ///
     /// # Errors
     /// As [`Self::open`], and folders whose values are not what the view declares.
-    pub async fn open_source(
-        stores: &Stores,
+    pub(crate) async fn open_source(
+        files: &SourceFiles,
         location: &Location,
         view: &FeatureView,
+        reach: Option<TimeReach>,
         role: &str,
     ) -> Result<Self, RetrievalError> {
-        Self::open(stores, location, role).await?.with_hive_columns(&declared_columns(view))
+        if is_delta(view) {
+            return open_delta(files, location, view, reach, role).await;
+        }
+        let found = match promised_column(view).zip(reach) {
+            Some((column, reach)) => files.within(location, &column, &reach).await?,
+            None => Found { files: files.expand(location).await?.to_vec(), skipped: None },
+        };
+        let table = Self::of_files(files, location, &found.files, role).await?;
+        let table = table.with_hive_columns(&declared_columns(view))?;
+        Ok(Self { skipped: found.skipped.map(|skipped| skipped.to_string()), ..table })
     }
 
-    fn with_hive_columns(mut self, declared: &DeclaredColumns) -> Result<Self, RetrievalError> {
+    /// The same with the columns that its folders are.
+    ///
+    /// # Errors
+    /// Folders whose values are not what is declared.
+    pub(crate) fn with_hive_columns(mut self, declared: &DeclaredColumns) -> Result<Self, RetrievalError> {
         let files: Vec<Location> = self.files.iter().map(|file| file.entry.location.clone()).collect();
         let own: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         let found = hive_columns(&self.location, &files, &own, declared)?;
@@ -113,19 +137,25 @@ impl ParquetTable {
 
     /// Reads the footers of files that were listed.
     pub(crate) async fn of_files(
-        stores: &Stores,
+        files: &SourceFiles,
         location: &Location,
-        entries: Vec<FileEntry>,
+        entries: &[FileEntry],
         role: &str,
     ) -> Result<Self, RetrievalError> {
-        let files: Vec<ParquetFile> =
-            stream::iter(entries.into_iter().map(|entry| read_footer(stores, entry, role)))
-                .buffered(FOOTERS_AT_ONCE)
-                .try_collect()
-                .await?;
+        let files: Vec<_> = entries.iter().map(|entry| files.footer(entry.clone(), role).boxed()).collect();
+        let files: Vec<ParquetFile> = stream::iter(files).buffered(FOOTERS_AT_ONCE).try_collect().await?;
         let (schema, absent) = merge_schemas(&files)?;
-        let shown = location.to_string();
-        Ok(Self { role: role.to_owned(), location: location.clone(), shown, files, schema, hive: 0, absent })
+        Ok(Self {
+            role: role.to_owned(),
+            location: location.clone(),
+            shown: location.to_string(),
+            files,
+            schema,
+            hive: 0,
+            absent,
+            skipped: None,
+            version: None,
+        })
     }
 
     /// Number of rows of all files.
@@ -224,53 +254,4 @@ async fn footer_error(
 
 fn corrupt(entry: FileEntry, role: &str, detail: String) -> RetrievalError {
     RetrievalError::Corrupt { role: role.to_owned(), file: Box::new(entry.location), row_group: None, detail }
-}
-
-/// One schema over all files, and which columns some files lack.
-fn merge_schemas(files: &[ParquetFile]) -> Result<(SchemaRef, BTreeMap<String, usize>), RetrievalError> {
-    let mut columns: Vec<(String, DataType, usize, usize)> = Vec::new();
-    for (number, file) in files.iter().enumerate() {
-        for field in file.schema.fields() {
-            match columns.iter_mut().find(|(name, ..)| name == field.name()) {
-                None => columns.push((field.name().clone(), field.data_type().clone(), number, 1)),
-                Some((name, held, first, count)) => {
-                    *count += 1;
-                    *held = widen(held, field.data_type()).ok_or_else(|| {
-                        RetrievalError::FilesDisagree(Box::new(FileContradiction {
-                            column: name.clone(),
-                            first: held.to_string(),
-                            first_file: files[*first].entry.location.clone(),
-                            second: field.data_type().to_string(),
-                            second_file: file.entry.location.clone(),
-                        }))
-                    })?;
-                }
-            }
-        }
-    }
-    let absent = columns
-        .iter()
-        .filter(|(.., count)| *count < files.len())
-        .map(|(name, _, _, count)| (name.clone(), files.len() - count))
-        .collect();
-    let mut fields = Vec::with_capacity(columns.len());
-    for (name, held, first, count) in columns {
-        // The metadata of one file speaks for the column only while its type is that file's.
-        let own = files[first]
-            .schema
-            .field_with_name(&name)
-            .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
-        let nullable = count < files.len() || files.iter().any(|f| is_nullable(f, &name));
-        let field = Field::new(&name, held.clone(), nullable);
-        fields.push(if *own.data_type() == held {
-            field.with_metadata(own.metadata().clone())
-        } else {
-            field
-        });
-    }
-    Ok((Arc::new(Schema::new(fields)), absent))
-}
-
-fn is_nullable(file: &ParquetFile, column: &str) -> bool {
-    file.schema.field_with_name(column).map_or(true, Field::is_nullable)
 }

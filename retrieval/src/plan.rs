@@ -481,6 +481,12 @@ pub(crate) fn absent_notes(table: &ParquetTable) -> Vec<String> {
 /// What a user should know of a view's files: columns that some lack and matter, types that drifted.
 fn view_notes(view: &ViewInput) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(skipped) = &view.table.skipped {
+        notes.push(format!(
+            "feature view `{}`: {skipped} are out of the spine's reach and were not opened",
+            view.resolved.label
+        ));
+    }
     for feature in &view.resolved.features {
         let source = source_column(&view.resolved.view, &feature.feature);
         if let Some(files) = view.table.absent.get(&source) {

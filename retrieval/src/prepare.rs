@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use backsight_registry::model::{Catalog, DataSource, SourceKind};
 use backsight_storage::{FileEntry, Location, Stores};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
+use crate::bounds::TimeBounds;
 use crate::choose::{FormChoice, Spilling};
+use crate::days::{TimeReach, promised_column};
+use crate::delta_table::is_delta;
 use crate::engine::RetrievalEngine;
 use crate::error::RetrievalError;
 use crate::footers::Footers;
@@ -19,10 +22,11 @@ use crate::narrow::narrow;
 use crate::parquet_table::ParquetTable;
 use crate::plan::{PlanInput, RetrievalPlan, ViewInput, plan};
 use crate::profile::{SpineProfile, profile};
-use crate::request::RetrievalRequest;
-use crate::resolve::{ResolvedView, resolve};
+use crate::request::{RetrievalRequest, SpineFrom};
+use crate::resolve::{ResolvedView, did_you_mean, resolve};
 use crate::saved_dataset::check_savable;
 use crate::shards::{Cutting, ShardLimits, cut};
+use crate::source_files::SourceFiles;
 use crate::spine::{self, SpineOrigin, StageSite};
 
 /// Sources opened at the same time; each reads its footers in parallel, too.
@@ -93,14 +97,25 @@ async fn try_prepare(
     form: FormChoice,
 ) -> Result<Prepared, RetrievalError> {
     let resolved = resolve(catalog, &request.features, request.full_feature_names)?;
-    let views: Vec<ViewInput> =
-        stream::iter(resolved.into_iter().map(|view| open_view(stores, view, bases.repo)))
-            .buffered(SOURCES_AT_ONCE)
-            .try_collect()
-            .await?;
-    let opened = spine::open(stores, catalog, request, &views, bases).await?;
-    let (spine, origin) = (Arc::new(opened.table), opened.origin);
+    check_versions(catalog, request)?;
+    let files = SourceFiles::new(stores).with_versions(&request.source_versions);
+    let sources = Sources { files: &files, repo: bases.repo, exact_reasons: request.exact_reasons };
+    // What a source's days are pruned by is known only after the spine was read; other sources come first, and what cannot
+    // be found at all is said before a spine is staged.
+    let at = match &request.spine.from {
+        SpineFrom::AsOf(text) => Some(spine::instant_of(text)?),
+        SpineFrom::Files(_) | SpineFrom::Sql(_) => None,
+    };
+    let opened: Vec<_> = resolved.iter().map(|view| sources.open_or_look(view, at).boxed()).collect();
+    let opened: Vec<Option<ViewInput>> = stream::iter(opened).buffered(SOURCES_AT_ONCE).try_collect().await?;
+    let known: Vec<ViewInput> = opened.iter().flatten().cloned().collect();
+    let made = spine::open(&files, catalog, request, &resolved, &known, bases).await?;
+    let (spine, origin) = (Arc::new(made.table), made.origin);
     let profile = profile(stores, &spine, request.spine.timestamp_column.as_deref()).await?;
+    let views = resolved.iter().zip(opened);
+    let views: Vec<_> =
+        views.map(|(resolved, opened)| sources.opened(resolved, opened, profile).boxed()).collect();
+    let views: Vec<ViewInput> = stream::iter(views).buffered(SOURCES_AT_ONCE).try_collect().await?;
     let mut footers = Footers::read(&spine, &views, request.spine.timestamp_column.as_deref())?;
     narrow(stores, &spine, &views, profile.bounds(), &mut footers).await?;
     let footers = Arc::new(footers);
@@ -125,16 +140,77 @@ async fn try_prepare(
     Ok(prepared)
 }
 
-async fn open_view(
-    stores: &Stores,
-    resolved: ResolvedView,
-    repo: &Path,
-) -> Result<ViewInput, RetrievalError> {
-    let source = &resolved.view.source;
-    let location = source_location(source, repo)?;
-    let role = format!("source `{}` of feature view `{}`", source.name, resolved.view.name);
-    let table = Arc::new(ParquetTable::open_source(stores, &location, &resolved.view, &role).await?);
-    Ok(ViewInput { resolved, table })
+/// Versions can be asked for of Delta tables, and of nothing else.
+fn check_versions(catalog: &Catalog, request: &RetrievalRequest) -> Result<(), RetrievalError> {
+    let views = catalog.feature_views.iter().filter(|view| is_delta(view));
+    let known: Vec<String> = views.map(|view| view.source.name.clone()).collect();
+    match request.source_versions.keys().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(RetrievalError::Usage {
+            message: format!("a version of source `{name}` is asked for, and no Delta table is called so"),
+            hint: Some(did_you_mean(name, &known, "Delta tables")),
+        }),
+    }
+}
+
+/// Opens the sources of views.
+struct Sources<'a> {
+    files: &'a SourceFiles,
+    repo: &'a Path,
+    /// A census reads what the join need not: nothing may be passed over.
+    exact_reasons: bool,
+}
+
+impl Sources<'_> {
+    /// Opens a source that does not depend on the spine's instants, or that is asked for `at` known ones; of another it
+    /// only sees that it is there.
+    async fn open_or_look(
+        &self,
+        resolved: &ResolvedView,
+        at: Option<TimeBounds>,
+    ) -> Result<Option<ViewInput>, RetrievalError> {
+        let view = &resolved.view;
+        let column = promised_column(view);
+        if self.exact_reasons || at.is_some() || (column.is_none() && !is_delta(view)) {
+            return self.open(resolved, at).await.map(Some);
+        }
+        let location = source_location(&view.source, self.repo)?;
+        match column {
+            Some(column) if !is_delta(view) => self.files.look_at_days(&location, &column).await?,
+            _ => {
+                self.files.delta(&location, &view.source.name).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// A source that is open, or is opened now that the spine is known.
+    async fn opened(
+        &self,
+        resolved: &ResolvedView,
+        opened: Option<ViewInput>,
+        profile: SpineProfile,
+    ) -> Result<ViewInput, RetrievalError> {
+        match opened {
+            Some(view) => Ok(view),
+            None => self.open(resolved, profile.bounds()).await,
+        }
+    }
+
+    /// Opens a source for instants within `bounds`, or for any.
+    async fn open(
+        &self,
+        resolved: &ResolvedView,
+        bounds: Option<TimeBounds>,
+    ) -> Result<ViewInput, RetrievalError> {
+        let view = &resolved.view;
+        let location = source_location(&view.source, self.repo)?;
+        let role = format!("source `{}` of feature view `{}`", view.source.name, view.name);
+        let bounds = bounds.filter(|_| !self.exact_reasons);
+        let reach = bounds.map(|bounds| TimeReach::of(bounds, view.ttl));
+        let table = ParquetTable::open_source(self.files, &location, view, reach, &role).await?;
+        Ok(ViewInput { resolved: resolved.clone(), table: Arc::new(table) })
+    }
 }
 
 /// Where the files of a source are.
@@ -154,12 +230,20 @@ impl Prepared {
             path: file.location.to_string(),
             bytes: file.size,
             etag: file.etag.clone(),
+            version: None,
         };
         let mut sources: Vec<ManifestSource> = match &self.origin {
             Some(origin) => origin.files.iter().map(|(role, file)| source(role, file)).collect(),
             None => self.spine.files.iter().map(|file| source("spine", &file.entry)).collect(),
         };
         for view in &self.views {
+            sources.extend(view.table.version.map(|version| ManifestSource {
+                role: view.resolved.label.clone(),
+                path: view.table.location.to_string(),
+                bytes: 0,
+                etag: None,
+                version: Some(version),
+            }));
             sources.extend(view.table.files.iter().map(|file| source(&view.resolved.label, &file.entry)));
         }
         // Entities as of an instant come from the views' own files.

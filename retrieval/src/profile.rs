@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, max, min};
 use arrow::datatypes::{DataType, Int64Type};
+use arrow::error::ArrowError;
 use backsight_asof::nanos_per;
 use backsight_storage::Stores;
 use futures::TryStreamExt;
@@ -68,6 +69,12 @@ async fn read_bounds(
         row_group: None,
         detail,
     };
+    let no_instant = |e: ArrowError| RetrievalError::Data {
+        message: format!("spine `{}`: column `{column}` holds a value that is no instant: {e}", spine.shown),
+    };
+    if let Some(value) = spine.constant(file, column) {
+        return as_instants(value, wanted).map_err(no_instant);
+    }
     let Ok(position) = file.schema.index_of(column) else { return Ok(None) };
     let store = stores.open(&file.entry.location)?;
     let reader = ObjectReader::new(store, file.entry.location.path(), file.entry.size);
@@ -76,12 +83,7 @@ async fn read_bounds(
     let mut stream = builder.with_projection(mask).build().map_err(|e| corrupt(e.to_string()))?;
     let mut bounds: Option<(i128, i128)> = None;
     while let Some(batch) = stream.try_next().await.map_err(|e| corrupt(e.to_string()))? {
-        let instants = as_instants(batch.column(0), wanted).map_err(|e| RetrievalError::Data {
-            message: format!(
-                "spine `{}`: column `{column}` holds a value that is no instant: {e}",
-                spine.shown
-            ),
-        })?;
+        let instants = as_instants(batch.column(0), wanted).map_err(no_instant)?;
         if let Some((least, greatest)) = instants {
             let held = bounds.get_or_insert((least, greatest));
             *held = (held.0.min(least), held.1.max(greatest));
@@ -91,10 +93,7 @@ async fn read_bounds(
 }
 
 /// Least and greatest instant of a column in nanoseconds.
-fn as_instants(
-    column: &ArrayRef,
-    wanted: &DataType,
-) -> Result<Option<(i128, i128)>, arrow::error::ArrowError> {
+fn as_instants(column: &ArrayRef, wanted: &DataType) -> Result<Option<(i128, i128)>, ArrowError> {
     let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
     let instants = arrow::compute::cast_with_options(column, wanted, &options)?;
     let DataType::Timestamp(unit, _) = wanted else { return Ok(None) };

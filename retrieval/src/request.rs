@@ -1,5 +1,7 @@
 //! What a user asks for, as it is recorded in the manifest and compared for the same request id.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One retrieval.
@@ -26,6 +28,9 @@ pub struct RetrievalRequest {
     /// Tell apart why nothing was in reach, by a census of keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exact_reasons: bool,
+    /// Versions of Delta tables to read, by the name of their source; of others it is the newest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_versions: BTreeMap<String, u64>,
     /// Remember the dataset in the registry under this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub save_as: Option<String>,
@@ -48,6 +53,7 @@ impl RetrievalRequest {
             filter_by_created_timestamp: false,
             preserve_order: false,
             exact_reasons: false,
+            source_versions: BTreeMap::new(),
             save_as: None,
         }
     }

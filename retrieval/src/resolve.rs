@@ -131,7 +131,7 @@ pub enum ResolveError {
     },
     /// The view's rows are not in Parquet files.
     #[error(
-        "feature view `{view}` reads from `{source_name}`, a {kind}: only Parquet file sources can be retrieved"
+        "feature view `{view}` reads from `{source_name}`, a {kind}: only files and Delta tables can be retrieved"
     )]
     UnsupportedSource {
         /// The view.
@@ -387,8 +387,7 @@ fn check_servable(view: &FeatureView) -> Result<(), ResolveError> {
         return Err(ResolveError::NoJoinKeys { view: view.name.clone() });
     }
     let kind = match &view.source.kind {
-        SourceKind::File { delta: false, .. } => return Ok(()),
-        SourceKind::File { delta: true, .. } => "Delta table".to_owned(),
+        SourceKind::File { .. } => return Ok(()),
         SourceKind::Request { .. } => "RequestSource".to_owned(),
         SourceKind::Other { kind } => kind.clone(),
     };

@@ -92,14 +92,14 @@ impl Stores {
 }
 
 /// The names between `folder` and `location`.
-fn names_below(folder: &Location, location: &Location) -> Vec<String> {
+pub(crate) fn names_below(folder: &Location, location: &Location) -> Vec<String> {
     let path = location.path();
     let folder = folder.path();
     let below = path.as_ref().strip_prefix(folder.as_ref()).unwrap_or(path.as_ref());
     below.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn is_data(names: &[String], extensions: &[&str]) -> bool {
+pub(crate) fn is_data(names: &[String], extensions: &[&str]) -> bool {
     !names.iter().any(|name| is_hidden(name))
         && names.last().is_some_and(|name| has_extension(name, extensions))
 }

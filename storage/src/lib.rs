@@ -9,6 +9,7 @@ mod allowed;
 mod classify;
 mod error;
 mod expand;
+mod folders;
 mod listing;
 mod local;
 mod location;
@@ -22,6 +23,7 @@ mod stores;
 mod variables;
 
 pub use error::{Cause, StorageError};
+pub use folders::Folder;
 pub use listing::FileEntry;
 pub use location::Location;
 pub use object::{Version, Versioned};

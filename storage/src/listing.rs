@@ -79,7 +79,7 @@ impl Stores {
 }
 
 /// `object`, listed in the store of `beside`, as an entry.
-fn entry(beside: &Location, object: ObjectMeta) -> FileEntry {
+pub(crate) fn entry(beside: &Location, object: ObjectMeta) -> FileEntry {
     FileEntry {
         location: beside.sibling(&object.location),
         size: object.size,
@@ -89,6 +89,6 @@ fn entry(beside: &Location, object: ObjectMeta) -> FileEntry {
 }
 
 /// A file of ours that is being written, or holds a lock.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) || name == LOCK_FILE
 }

@@ -7,9 +7,11 @@ use arrow::util::pretty::pretty_format_batches;
 use backsight_asof::JoinForm;
 use backsight_engine::LocalCluster;
 use backsight_registry::model::ValueType;
-use backsight_retrieval::{Bases, RetrievalEngine, RetrievalRequest, prepare};
+use backsight_retrieval::{
+    Bases, RetrievalEngine, RetrievalRequest, SpineFrom, SpineRequest, prepare, stage_local_spine,
+};
 
-use crate::world::{ViewSpec, World, engine_options};
+use crate::world::{ViewSpec, World, engine_options, read_parquet};
 
 fn ints(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
@@ -113,4 +115,110 @@ async fn a_folder_that_is_not_what_the_view_declares_is_named() {
     let error = world.run(&engine, &request, "id", false).await.unwrap_err();
     assert!(error.to_string().contains("its folder says `country=FR`, which is no Int64"), "{error}");
     assert_eq!(error.code().exit_status(), 5);
+}
+
+/// A spine in folders of country and day, in one of the forms that spines have.
+fn spine_in_folders(world: &World, form: &str) {
+    for (folder, ids, times) in [
+        ("country=FR/day=2026-01-01", [1, 2], [15, 40]),
+        ("country=044/day=__HIVE_DEFAULT_PARTITION__", [2, 3], [40, 40]),
+    ] {
+        let path = format!("labels-{form}/{folder}/part.{form}");
+        match form {
+            "parquet" => world.write(&path, vec![("id", ints(&ids)), ("event_timestamp", seconds(&times))]),
+            _ => {
+                let line = |(id, at)| format!("{id},1970-01-01T00:00:{at}Z\n");
+                let lines: String = ids.iter().zip(&times).map(line).collect();
+                std::fs::create_dir_all(world.path(&path).parent().unwrap()).unwrap();
+                std::fs::write(world.path(&path), format!("id,event_timestamp\n{lines}")).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folders_of_a_spine_are_its_columns_in_every_form() {
+    let world = by_folders();
+    let cluster =
+        LocalCluster::start(world.stores.clone(), engine_options(3), JoinForm::SlotFold.into(), 2, 2);
+    let (naive, late, cluster) = (
+        world.embedded(JoinForm::NaiveLoop, 1),
+        world.embedded(JoinForm::LateFold, 2),
+        cluster.await.unwrap(),
+    );
+    let engines: [(&str, &dyn RetrievalEngine); 3] =
+        [("naive", &naive), ("late", &late), ("ballista", &cluster)];
+    let glob = "labels-parquet/*/*/*";
+    for form in ["parquet", "csv"] {
+        spine_in_folders(&world, form);
+    }
+    let files = |uri: &str| SpineRequest::files(uri);
+    let select = "SELECT * FROM 'labels-csv' ORDER BY country DESC, id";
+    let sql = SpineRequest { from: SpineFrom::Sql(select.to_owned()), timestamp_column: None };
+    let spines = [
+        ("parquet", files("labels-parquet")),
+        ("glob", files(glob)),
+        ("csv", files("labels-csv")),
+        ("sql", sql),
+    ];
+    for (name, engine) in engines {
+        for (form, spine) in &spines {
+            let output = format!("{name}-{form}");
+            let request = RetrievalRequest {
+                spine: spine.clone(),
+                preserve_order: true,
+                ..world.request(&["view:x"], &output)
+            };
+            let manifest = world.run(engine, &request, &output, false).await.unwrap().manifest;
+            let rows = world.rows(&output, &manifest).await;
+            let columns: Vec<(String, String)> = manifest
+                .schema
+                .iter()
+                .map(|column| (column.name.clone(), column.data_type.clone()))
+                .collect();
+            let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+            assert_eq!(columns[2..], ["country Utf8", "day Date32", "x Int64"], "{output}");
+            let rows = rows.project(&[0, 2, 3, 4]).unwrap();
+            let mut lines: Vec<String> = pretty_format_batches(&[rows])
+                .unwrap()
+                .to_string()
+                .lines()
+                .skip(3)
+                .filter(|line| line.starts_with('|'))
+                .map(str::to_owned)
+                .collect();
+            lines.sort();
+            let expected = [
+                "| 1  | FR      | 2026-01-01 | 1 |",
+                "| 2  | 044     |            | 6 |",
+                "| 2  | FR      | 2026-01-01 | 4 |",
+                "| 3  | 044     |            |   |",
+            ];
+            assert_eq!(lines, expected, "{output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn folders_of_a_spine_go_with_it_to_somebody_who_cannot_see_them() {
+    let world = by_folders();
+    let folder = world.location("sent");
+    for form in ["parquet", "csv"] {
+        spine_in_folders(&world, form);
+        let spine = SpineRequest::files(format!("labels-{form}"));
+        let request = RetrievalRequest { spine, ..world.request(&["view:x"], "out") };
+        let working = world.folder.path();
+        let staged =
+            stage_local_spine(&world.stores, &world.catalog, &request, working, &folder).await.unwrap();
+        let staged = world.stores.read(&staged.unwrap()).await.unwrap().unwrap();
+        let rows = read_parquet(staged.bytes);
+        let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["id", "event_timestamp", "country", "day"], "{form}");
+        assert_eq!(rows.num_rows(), 4, "{form}");
+    }
+    let spine = SpineRequest::files("labels-parquet/country=FR/day=2026-01-01/part.parquet");
+    let request = RetrievalRequest { spine, ..world.request(&["view:x"], "out") };
+    let working = world.folder.path();
+    let staged = stage_local_spine(&world.stores, &world.catalog, &request, working, &folder).await.unwrap();
+    assert_eq!(staged, None, "what is named as a file has no folders");
 }

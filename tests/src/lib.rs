@@ -7,6 +7,10 @@ mod commits;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod dated;
+#[cfg(test)]
+mod delta;
+#[cfg(test)]
 mod dice;
 #[cfg(test)]
 mod fuzz;
@@ -24,6 +28,8 @@ mod spilling;
 mod spine_forms;
 #[cfg(test)]
 mod spines;
+#[cfg(test)]
+mod types;
 #[cfg(test)]
 mod values;
 #[cfg(test)]

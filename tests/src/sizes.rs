@@ -102,6 +102,50 @@ fn a_source_of_ten_thousand_files_gives_the_right_rows() {
     assert_eq!(y, expected.collect::<Vec<_>>());
 }
 
+/// Files of one writer, as wide as they are many: footers and columns are the cost, and are kept once where they are alike.
+#[test]
+fn two_thousand_files_of_two_thousand_columns_are_planned() {
+    let (files, columns) = (size(40, 2_000), size(200, 2_000));
+    let mut world = World::new();
+    let names: Vec<String> = (0..columns).map(|column| format!("f{column:04}")).collect();
+    told(&format!("{files} files of {columns} columns, written"), || {
+        for file in 0..files {
+            let mut of_file = vec![("id", ints([number(file)])), ("t", seconds([10]))];
+            of_file.extend(
+                names
+                    .iter()
+                    .enumerate()
+                    .map(|(column, name)| (name.as_str(), ints([number(file * columns + column)]))),
+            );
+            // The last file has its columns the other way round.
+            if file + 1 == files {
+                of_file.reverse();
+            }
+            world.write(&format!("view/{file:05}.parquet"), of_file);
+        }
+    });
+    let ids = (0..files).map(number);
+    world.write("spine.parquet", vec![("id", ints(ids)), ("event_timestamp", seconds(vec![25; files]))]);
+    let last = names[columns - 1].as_str();
+    world.add_view(&ViewSpec { path: "view", features: &[last], ..ViewSpec::default() });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let engine = world.embedded(JoinForm::LateFold, 2);
+    let mut request = world.request(&[&format!("view:{last}")], "out");
+    request.preserve_order = true;
+    let bases = backsight_retrieval::Bases::new(world.folder.path(), world.folder.path());
+    let form = JoinForm::LateFold.into();
+    told(&format!("{files} files of {columns} columns, planned"), || {
+        let planned = backsight_retrieval::prepare(&world.stores, &world.catalog, &request, bases, form);
+        runtime.block_on(planned).unwrap();
+    });
+    let finished = told(&format!("{files} files of {columns} columns, retrieved"), || {
+        runtime.block_on(world.run(&engine, &request, "id", false)).unwrap()
+    });
+    let rows = runtime.block_on(world.rows("out", &finished.manifest));
+    let found: Vec<i64> = rows.column(2).as_primitive::<Int64Type>().values().to_vec();
+    assert_eq!(found, (0..files).map(|file| number(file * columns + columns - 1)).collect::<Vec<_>>());
+}
+
 /// Retrieves all features of `views` views of `features` each, and looks at every value.
 fn wide(views: usize, features: usize) {
     const ROWS: usize = 50;

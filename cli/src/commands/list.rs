@@ -148,12 +148,13 @@ fn entity(entity: &Entity) -> Entry {
 }
 
 fn source(source: &DataSource) -> Entry {
-    let (kind, path, endpoint) = match &source.kind {
-        SourceKind::File { path, s3_endpoint_override, .. } => {
-            ("FileSource", Some(path.clone()), s3_endpoint_override.clone())
+    let (kind, path, endpoint, format) = match &source.kind {
+        SourceKind::File { path, s3_endpoint_override, delta } => {
+            let format = if *delta { "delta" } else { "parquet" };
+            ("FileSource", Some(path.clone()), s3_endpoint_override.clone(), Some(format))
         }
-        SourceKind::Request { .. } => ("RequestSource", None, None),
-        SourceKind::Other { kind } => (kind.as_str(), None, None),
+        SourceKind::Request { .. } => ("RequestSource", None, None, None),
+        SourceKind::Other { kind } => (kind.as_str(), None, None, None),
     };
     let created = source.created_timestamp_column.clone();
     Entry {
@@ -169,8 +170,10 @@ fn source(source: &DataSource) -> Entry {
             "type": kind,
             "path": path,
             "s3_endpoint_override": endpoint,
+            "file_format": format,
             "timestamp_field": source.timestamp_field,
             "created_timestamp_column": created,
+            "date_partition_column": source.date_partition_column,
             "field_mapping": source.field_mapping,
             "description": source.description,
             "tags": source.tags,

@@ -48,6 +48,7 @@ pub(super) struct SourceDraft {
     pub(super) kind: SourceKind,
     pub(super) timestamp_field: Option<Spanned<String>>,
     pub(super) created_timestamp_column: Option<Spanned<String>>,
+    pub(super) date_partition_column: Option<Spanned<String>>,
     pub(super) field_mapping: Vec<(Spanned<String>, Spanned<String>)>,
     pub(super) common: Common,
 }

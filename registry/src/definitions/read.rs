@@ -232,6 +232,7 @@ fn read_file_source(document: &Node, problems: &mut Problems) -> Option<SourceDr
             "path",
             "timestamp_field",
             "created_timestamp_column",
+            "date_partition_column",
             "field_mapping",
             "s3_endpoint_override",
             "file_format",
@@ -241,10 +242,6 @@ fn read_file_source(document: &Node, problems: &mut Problems) -> Option<SourceDr
         ],
         refused: &[
             ("event_timestamp_column", "write `timestamp_field`"),
-            (
-                "date_partition_column",
-                "a FileSource has no partition column; hive folders are found by themselves",
-            ),
             ("connection_ref", "credentials come from the environment"),
         ],
     };
@@ -255,19 +252,26 @@ fn read_file_source(document: &Node, problems: &mut Problems) -> Option<SourceDr
     let timestamp_field = reader.required_text("timestamp_field", problems);
     let created_timestamp_column =
         reader.text("created_timestamp_column", problems).filter(|text| !text.value.is_empty());
+    let date_partition_column =
+        reader.text("date_partition_column", problems).filter(|text| !text.value.is_empty());
     let field_mapping = reader.text_pairs("field_mapping", problems);
     let s3_endpoint_override = read_endpoint(&reader, problems);
-    read_file_format(&reader, problems);
+    let delta = read_file_format(&reader, problems);
     let common = read_common(&reader, problems);
     if let Some(path) = &path {
         check_path(path, problems);
+        if delta && path.value.contains(['*', '?', '[', '{']) {
+            let message = format!("`path` of {} is a pattern, and a Delta table is a folder", reader.what);
+            problems.push_hint(&path.position, message, "name the folder that holds `_delta_log`");
+        }
     }
     let path = path.map(|path| path.value).unwrap_or_default();
     Some(SourceDraft {
         name: name.filter(|name| not_empty(name, &reader.what, problems))?,
-        kind: SourceKind::File { path, s3_endpoint_override, delta: false },
+        kind: SourceKind::File { path, s3_endpoint_override, delta },
         timestamp_field,
         created_timestamp_column,
+        date_partition_column,
         field_mapping,
         common,
     })
@@ -296,14 +300,19 @@ fn read_endpoint(reader: &Reader<'_>, problems: &mut Problems) -> Option<String>
     Some(endpoint.value)
 }
 
-fn read_file_format(reader: &Reader<'_>, problems: &mut Problems) {
-    let Some(format) = reader.text("file_format", problems) else { return };
+/// Whether the source is a Delta table.
+fn read_file_format(reader: &Reader<'_>, problems: &mut Problems) -> bool {
+    let Some(format) = reader.text("file_format", problems) else { return false };
     match format.value.to_ascii_lowercase().as_str() {
-        "parquet" | "parquetformat" => {}
+        "parquet" | "parquetformat" => false,
+        "delta" | "deltaformat" => true,
         _ => {
-            let message =
-                format!("`file_format` of {} is `{}`; allowed: `parquet`", reader.what, format.value);
+            let message = format!(
+                "`file_format` of {} is `{}`; allowed: `parquet`, `delta`",
+                reader.what, format.value
+            );
             problems.push(&format.position, message);
+            false
         }
     }
 }
@@ -347,6 +356,7 @@ fn read_request_source(document: &Node, problems: &mut Problems) -> Option<Sourc
         kind: SourceKind::Request { schema: schema.into_iter().map(|draft| draft.field).collect() },
         timestamp_field: None,
         created_timestamp_column: None,
+        date_partition_column: None,
         field_mapping: Vec::new(),
         common,
     })

@@ -220,7 +220,7 @@ pub(super) fn source_value(draft: &SourceDraft) -> DataSource {
         kind: draft.kind.clone(),
         timestamp_field: draft.timestamp_field.as_ref().map(|text| text.value.clone()).unwrap_or_default(),
         created_timestamp_column: draft.created_timestamp_column.as_ref().map(|text| text.value.clone()),
-        date_partition_column: None,
+        date_partition_column: draft.date_partition_column.as_ref().map(|text| text.value.clone()),
         field_mapping: draft
             .field_mapping
             .iter()
@@ -247,6 +247,7 @@ fn source(draft: &SourceDraft, problems: &mut Problems) -> DataSource {
     let times = [
         ("timestamp_field", &draft.timestamp_field),
         ("created_timestamp_column", &draft.created_timestamp_column),
+        ("date_partition_column", &draft.date_partition_column),
     ];
     for (key, column) in times {
         let Some(column) = column else { continue };
@@ -266,6 +267,13 @@ fn source(draft: &SourceDraft, problems: &mut Problems) -> DataSource {
         let message =
             format!("`created_timestamp_column` of {owner} is its `timestamp_field` `{}`", event.value);
         problems.push_hint(&created.position, message, "leave it out when the source has no created time");
+    }
+    if let (Some(event), Some(day)) = (&draft.timestamp_field, &draft.date_partition_column)
+        && event.value == day.value
+    {
+        let message =
+            format!("`date_partition_column` of {owner} is its `timestamp_field` `{}`", event.value);
+        problems.push_hint(&day.position, message, "it names the folders `name=2026-01-31`");
     }
     source_value(draft)
 }

@@ -105,6 +105,7 @@ pub(super) fn source(source: &DataSource) -> Document {
         SourceKind::Other { kind } => Keys::new(kind, &source.name),
     };
     keys.put_text("created_timestamp_column", source.created_timestamp_column.as_deref().unwrap_or_default());
+    keys.put_text("date_partition_column", source.date_partition_column.as_deref().unwrap_or_default());
     keys.put_map("field_mapping", &source.field_mapping);
     keys.with_common(&source.description, &source.owner, &source.tags)
 }

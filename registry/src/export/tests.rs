@@ -99,25 +99,29 @@ fn fields(kind: &'static str) -> impl Strategy<Value = Vec<Field>> {
 
 fn file_source(index: usize) -> impl Strategy<Value = DataSource> {
     let path = select(vec!["data/a.parquet", "s3://b/k/*.parquet", "/a b/c", "2024", "s3://b/#x", "no"]);
-    let columns = (word(), prop::option::of(word()), btree_map(word(), word(), 0..2));
-    (word(), path, any::<bool>(), columns, (text(), text(), tags())).prop_map(
-        move |(name, path, has_endpoint, (time, created, mapping), (description, owner, tags))| DataSource {
-            name: format!("source{index} {name}"),
-            kind: SourceKind::File {
-                path: path.to_owned(),
-                s3_endpoint_override: has_endpoint.then(|| "http://127.0.0.1:9000".to_owned()),
-                delta: false,
-            },
-            timestamp_field: format!("t {time}"),
-            created_timestamp_column: created.map(|created| format!("c {created}")),
-            date_partition_column: None,
-            field_mapping: mapping
-                .into_iter()
-                .map(|(from, to)| (format!("from {from}"), format!("to {to}")))
-                .collect(),
-            description,
-            tags,
-            owner,
+    let optional = || prop::option::of(word());
+    let columns = (word(), optional(), optional(), btree_map(word(), word(), 0..2));
+    (word(), path, any::<[bool; 2]>(), columns, (text(), text(), tags())).prop_map(
+        move |(name, path, [has_endpoint, delta], columns, (description, owner, tags))| {
+            let (time, created, day, mapping) = columns;
+            DataSource {
+                name: format!("source{index} {name}"),
+                kind: SourceKind::File {
+                    path: path.to_owned(),
+                    s3_endpoint_override: has_endpoint.then(|| "http://127.0.0.1:9000".to_owned()),
+                    delta: delta && !path.contains('*'),
+                },
+                timestamp_field: format!("t {time}"),
+                created_timestamp_column: created.map(|created| format!("c {created}")),
+                date_partition_column: day.map(|day| format!("d {day}")),
+                field_mapping: mapping
+                    .into_iter()
+                    .map(|(from, to)| (format!("from {from}"), format!("to {to}")))
+                    .collect(),
+                description,
+                tags,
+                owner,
+            }
         },
     )
 }
@@ -373,12 +377,33 @@ fn a_refusal_takes_along_what_needs_it_and_nothing_else() {
 fn a_part_that_has_no_key_is_told_as_a_difference() {
     let mut catalog = feast();
     catalog.feature_services.retain(|service| service.name != "routes");
-    catalog.data_sources[0].date_partition_column = Some("day".to_owned());
-    let name = catalog.data_sources[0].name.clone();
+    let is_request = |source: &&mut DataSource| matches!(source.kind, SourceKind::Request { .. });
+    let source = catalog.data_sources.iter_mut().find(is_request).unwrap();
+    source.timestamp_field = "asked_at".to_owned();
+    let name = source.name.clone();
     let exported = export(&catalog).unwrap();
     let inexact: Vec<_> =
         exported.inexact().into_iter().map(|(object, paths)| (object.name, paths)).collect();
-    assert_eq!(inexact, [(name, vec!["date_partition_column".to_owned()])]);
+    assert_eq!(inexact, [(name, vec!["timestamp_field".to_owned()])]);
+}
+
+#[test]
+fn a_delta_table_in_folders_of_days_is_exported_as_one() {
+    let mut catalog = feast();
+    let is_file = |source: &&mut DataSource| matches!(source.kind, SourceKind::File { .. });
+    let source = catalog.data_sources.iter_mut().find(is_file).unwrap();
+    source.kind = SourceKind::File { path: "data/table".to_owned(), s3_endpoint_override: None, delta: true };
+    source.date_partition_column = Some("day".to_owned());
+    let source = source.clone();
+    for view in catalog.feature_views.iter_mut().filter(|view| view.source.name == source.name) {
+        view.source = source.clone();
+    }
+    let exported = export(&catalog).unwrap();
+    assert!(exported.inexact().is_empty(), "{:?}", exported.inexact());
+    let text: String = exported.files.iter().map(|file| file.text.as_str()).collect();
+    for line in ["file_format: delta", "date_partition_column: day"] {
+        assert!(text.contains(line), "{text}");
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use futures::stream::{self, StreamExt};
 use super::decide::decide;
 use super::finding::{FindingKind, Severity, SourceFinding, SourceReport};
 use super::shape::SourceShape;
+use crate::delta_log::DeltaVersion;
+use crate::delta_table::is_delta;
 use crate::error::RetrievalError;
 use crate::hive::{declared_columns, hive_columns};
 use crate::parquet_table::read_footer;
@@ -59,10 +61,12 @@ struct Place<'a> {
 async fn look(stores: &Stores, views: &[FeatureView], check: SourceCheck<'_>) -> SourceReport {
     let mut report = SourceReport::default();
     let mut places = BTreeMap::<Location, Vec<&FeatureView>>::new();
+    let mut tables = BTreeMap::<Location, Vec<&FeatureView>>::new();
     for view in views {
         match location(view, check.repo) {
             Ok(Some(location)) => {
                 report.views += 1;
+                let places = if is_delta(view) { &mut tables } else { &mut places };
                 places.entry(location).or_default().push(view);
             }
             Ok(None) => {}
@@ -72,7 +76,7 @@ async fn look(stores: &Stores, views: &[FeatureView], check: SourceCheck<'_>) ->
             }
         }
     }
-    report.sources = places.len();
+    report.sources = places.len() + tables.len();
     let locations: Vec<Location> = places.keys().cloned().collect();
     let listings = locations.into_iter().map(|location| {
         let stores = stores.clone();
@@ -117,11 +121,36 @@ async fn look(stores: &Stores, views: &[FeatureView], check: SourceCheck<'_>) ->
             (Err(error), _) => place.failures.push(error),
         }
     }
+    looked.extend(look_at_tables(stores, tables).await);
     for place in looked {
         place.report(check.allow_type_drift, &mut report);
     }
     report.settle();
     report
+}
+
+/// Reads the logs of Delta tables: they say which columns there are, and no file has to be opened.
+async fn look_at_tables<'a>(
+    stores: &Stores,
+    tables: BTreeMap<Location, Vec<&'a FeatureView>>,
+) -> Vec<Place<'a>> {
+    let locations: Vec<Location> = tables.keys().cloned().collect();
+    let logs = locations.into_iter().map(|location| {
+        let stores = stores.clone();
+        async move { DeltaVersion::read(&stores, &location, None).await }
+    });
+    let logs: Vec<_> = stream::iter(logs).buffered(LISTINGS_AT_ONCE).collect().await;
+    let looked = tables.into_iter().zip(logs).map(|((location, views), log)| {
+        let outcome = log.map(|log| SourceShape::of_table(&log)).map_err(|error| {
+            let kind = match error {
+                RetrievalError::Storage(_) => FindingKind::Unreachable,
+                _ => FindingKind::Unreadable,
+            };
+            finding(&views, &location, kind, WireFailure::from(&error))
+        });
+        Place { location, views, outcome, files: Vec::new(), failures: Vec::new() }
+    });
+    looked.collect()
 }
 
 impl Place<'_> {
@@ -143,7 +172,7 @@ impl Place<'_> {
         match self.outcome {
             Err(finding) => report.findings.extend([finding]),
             // Of a source without a readable file nothing is known.
-            Ok(shape) if shape.files_read == 0 => {}
+            Ok(shape) if shape.files_read == 0 && unread > 0 => {}
             Ok(shape) => {
                 let own: Vec<&str> = shape.columns.keys().map(String::as_str).collect();
                 let first = self.files.first().map(ToString::to_string).unwrap_or_default();

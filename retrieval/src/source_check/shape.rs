@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
 
+use crate::delta_log::DeltaVersion;
+
 /// The columns of a source's files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceShape {
@@ -33,6 +35,18 @@ impl SourceShape {
     /// A source of so many files, none of them looked at.
     pub fn new(location: String, files: usize) -> Self {
         Self { location, files, ..Self::default() }
+    }
+
+    /// What the log of a Delta table says: all of its files have all columns.
+    pub(super) fn of_table(table: &DeltaVersion) -> Self {
+        let location = table.location.to_string();
+        let files = table.files.len();
+        let fields = table.schema.fields().iter().map(AsRef::as_ref).chain(&table.partitions);
+        let columns = fields.map(|field| {
+            let types = vec![(field.data_type().clone(), location.clone())];
+            (field.name().clone(), ColumnShape { types, files })
+        });
+        Self { columns: columns.collect(), files, files_read: files, location: location.clone() }
     }
 
     /// Takes over what one file has.

@@ -30,6 +30,11 @@ pub(crate) fn parse(text: &str) -> Result<DateTime<Utc>, RetrievalError> {
     })
 }
 
+/// An instant in nanoseconds.
+pub(crate) fn nanos(instant: DateTime<Utc>) -> i128 {
+    i128::from(instant.timestamp()) * 1_000_000_000 + i128::from(instant.timestamp_subsec_nanos())
+}
+
 /// The distinct key tuples of all views that have an eligible row at `instant`, each with the instant.
 ///
 /// # Errors
@@ -139,7 +144,7 @@ fn eligible(
     let definition = &view.resolved.view;
     let role = format!("{} `{}`", view.table.role, view.table.shown);
     let tags = Some(&definition.source.tags);
-    let at = i128::from(instant.timestamp()) * 1_000_000_000 + i128::from(instant.timestamp_subsec_nanos());
+    let at = nanos(instant);
     let least = definition.ttl.map(Ttl::nanos).map(|ttl| at.saturating_sub(ttl));
 
     let time_column = source_column(definition, &definition.source.timestamp_field);

@@ -19,16 +19,18 @@ use backsight_storage::{FileEntry, Location, Stores};
 
 use datafusion::logical_expr::LogicalPlan;
 
-use self::columns::{KeyTypes, key_types};
+use self::columns::key_types;
 use self::format::{EXTENSIONS, SpineFormat};
 use self::sql::SelectSite;
+use crate::bounds::TimeBounds;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::parquet_table::ParquetTable;
 use crate::plan::ViewInput;
 use crate::prepare::Bases;
 use crate::request::{RetrievalRequest, SpineFrom};
-use crate::resolve::resolve;
+use crate::resolve::{ResolvedView, resolve};
+use crate::source_files::SourceFiles;
 
 /// Where spines are staged, and what computes those that have to be computed.
 #[derive(Clone, Copy)]
@@ -69,34 +71,47 @@ pub(crate) struct OpenedSpine {
     pub(crate) origin: Option<SpineOrigin>,
 }
 
-/// Opens the spine of a request; one that is not Parquet is staged first.
+/// The instant of a request without a spine, as bounds.
+///
+/// # Errors
+/// A text that is no instant.
+pub(crate) fn instant_of(text: &str) -> Result<TimeBounds, RetrievalError> {
+    let nanos = as_of::nanos(as_of::parse(text)?);
+    Ok(TimeBounds { least: nanos, greatest: nanos })
+}
+
+/// Opens the spine of a request; one that is not Parquet is staged first. Of `resolved` all are in `views` where an
+/// instant makes the spine.
 pub(crate) async fn open(
-    stores: &Stores,
+    sources: &SourceFiles,
     catalog: &Catalog,
     request: &RetrievalRequest,
+    resolved: &[ResolvedView],
     views: &[ViewInput],
     bases: Bases<'_>,
 ) -> Result<OpenedSpine, RetrievalError> {
+    let stores = sources.stores();
     let shown = request.spine.from.shown();
     match &request.spine.from {
         SpineFrom::Files(uri) => {
             let location = Location::parse(uri, bases.working, None)?;
             let files = stores.expand_data(&location, &EXTENSIONS).await?;
             let format = SpineFormat::of_files(&files)?;
+            let keys = key_types(resolved);
             if format == SpineFormat::Parquet {
-                let table = ParquetTable::of_files(stores, &location, files, "spine").await?;
+                let table = ParquetTable::of_files(sources, &location, &files, "spine").await?;
+                let table = table.with_hive_columns(&keys)?;
                 return Ok(OpenedSpine { table, origin: None });
             }
             let site = bases.stage()?;
-            let keys = keys_of(views);
-            let target = stage::ensure_files(stores, site, &files, format, &keys).await?;
+            let target = stage::ensure_files(stores, site, &location, &files, format, &keys).await?;
             let files = files.into_iter().map(|file| ("spine".to_owned(), file)).collect();
             let origin = SpineOrigin { what: String::new(), files };
             staged(stores, &target, location.to_string(), origin).await
         }
         SpineFrom::Sql(sql) => {
-            let (stage, keys) = (bases.stage()?, keys_of(views));
-            let select = SelectSite { stores, catalog, bases, stage, keys: &keys }.plan(sql).await?;
+            let (stage, keys) = (bases.stage()?, key_types(resolved));
+            let select = SelectSite { sources, catalog, bases, stage, keys: &keys }.plan(sql).await?;
             let origin = SpineOrigin { what: sql.clone(), files: select.files };
             computed(stores, stage, select.plan, shown, origin).await
         }
@@ -114,10 +129,6 @@ pub(crate) async fn open(
             computed(stores, bases.stage()?, plan, shown, origin).await
         }
     }
-}
-
-fn keys_of(views: &[ViewInput]) -> KeyTypes {
-    key_types(views.iter().map(|view| &view.resolved))
 }
 
 /// Runs a plan and stages its rows, unless they are there.
@@ -149,7 +160,7 @@ async fn staged(
 }
 
 /// Stages the local files of a request's spine below `folder`, for somebody who cannot read them where they are; `None`
-/// where they are Parquet or lie in an object store.
+/// where they lie in an object store, or are Parquet with all columns inside.
 ///
 /// # Errors
 /// What the request names and the registry lacks; files that cannot be read as what their names say.
@@ -167,13 +178,22 @@ pub async fn stage_local_spine(
     }
     let files = stores.expand_data(&location, &EXTENSIONS).await?;
     let format = SpineFormat::of_files(&files)?;
-    if format == SpineFormat::Parquet {
-        return Ok(None);
-    }
     let keys = key_types(&resolve(catalog, &request.features, request.full_feature_names)?);
+    if format == SpineFormat::Parquet {
+        // What folders say is not in the files that are sent.
+        let sources = SourceFiles::new(stores);
+        let table = ParquetTable::of_files(&sources, &location, &files, "spine").await?;
+        let table = table.with_hive_columns(&keys)?;
+        if table.hive == 0 {
+            return Ok(None);
+        }
+        let target = stage::place(folder, "local", &location.to_string(), &files);
+        stage::stage_table(stores, &table, &target).await?;
+        return Ok(Some(target));
+    }
     let target = stage::place(folder, "local", format.name(), &files);
     // The scheduler that it is sent to has a bound of its own.
-    stage::stage_files(stores, &files, format, &keys, &target, None).await?;
+    stage::stage_files(stores, &location, &files, format, &keys, &target, None).await?;
     Ok(Some(target))
 }
 

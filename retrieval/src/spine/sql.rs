@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backsight_registry::model::{Catalog, FeatureView, SourceKind};
-use backsight_storage::{FileEntry, Location, Stores};
+use backsight_storage::{FileEntry, Location};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -26,6 +26,7 @@ use crate::parquet_table::ParquetTable;
 use crate::plan::column;
 use crate::prepare::{Bases, source_location};
 use crate::scan::TableScan;
+use crate::source_files::SourceFiles;
 
 /// Longest SELECT that is read.
 const SQL_BYTES_MAX: usize = 1 << 20;
@@ -41,7 +42,7 @@ pub(crate) struct PlannedSelect {
 
 /// Where the tables of a SELECT come from.
 pub(crate) struct SelectSite<'a> {
-    pub(crate) stores: &'a Stores,
+    pub(crate) sources: &'a SourceFiles,
     pub(crate) catalog: &'a Catalog,
     pub(crate) bases: Bases<'a>,
     /// For files that are not Parquet.
@@ -103,14 +104,17 @@ impl SelectSite<'_> {
             return Err(self.no_such_table(name));
         }
         let location = Location::parse(name, self.bases.working, None)?;
-        let entries = self.stores.expand_data(&location, &EXTENSIONS).await?;
+        let stores = self.sources.stores();
+        let entries = stores.expand_data(&location, &EXTENSIONS).await?;
         let read = entries.iter().map(|file| ("spine".to_owned(), file.clone())).collect();
         let format = SpineFormat::of_files(&entries)?;
         let table = if format == SpineFormat::Parquet {
-            ParquetTable::of_files(self.stores, &location, entries, "spine").await?
+            let table = ParquetTable::of_files(self.sources, &location, &entries, "spine").await?;
+            table.with_hive_columns(self.keys)?
         } else {
-            let target = stage::ensure_files(self.stores, self.stage, &entries, format, self.keys).await?;
-            ParquetTable::open(self.stores, &target, "spine").await?
+            let target =
+                stage::ensure_files(stores, self.stage, &location, &entries, format, self.keys).await?;
+            ParquetTable::open(stores, &target, "spine").await?
         };
         Ok((Arc::new(TableScan::source(Arc::new(table), &[])), read))
     }
@@ -128,7 +132,8 @@ impl SelectSite<'_> {
         }
         let location = source_location(&view.source, self.bases.repo)?;
         let role = format!("source `{}` of feature view `{}`", view.source.name, view.name);
-        let table = Arc::new(ParquetTable::open_source(self.stores, &location, view, &role).await?);
+        let table = ParquetTable::open_source(self.sources, &location, view, None, &role).await?;
+        let table = Arc::new(table);
         let read = table.files.iter().map(|file| (view.name.clone(), file.entry.clone())).collect();
         let mut columns: Vec<Expr> = Vec::new();
         let mut names: Vec<&str> = Vec::new();

@@ -1,13 +1,17 @@
 //! Writes a spine that is not Parquet as Parquet, once: seen only when it is whole.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array, new_null_array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use backsight_storage::{FileEntry, Location, StorageError, Stores};
 use datafusion::physical_plan::SendableRecordBatchStream;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::future::FutureExt;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
-use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::{AsyncArrowWriter, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -18,6 +22,9 @@ use super::format::SpineFormat;
 use super::read::SpineFile;
 use crate::encoding::writer_properties;
 use crate::error::{FileContradiction, RetrievalError};
+use crate::hive::hive_columns;
+use crate::object_reader::ObjectReader;
+use crate::parquet_table::{ParquetFile, ParquetTable};
 
 /// Batches that wait to be encoded.
 const BATCHES_AHEAD: usize = 4;
@@ -34,27 +41,29 @@ pub(crate) fn place(folder: &Location, tag: &str, what: &str, files: &[FileEntry
     folder.join(&format!("spine-staged-{tag}-{hash}.parquet"))
 }
 
-/// Stages files that are not Parquet, unless they are; returns where.
+/// Stages files that are not Parquet, unless they are; returns where. `base` is what the user named.
 pub(crate) async fn ensure_files(
     stores: &Stores,
     site: StageSite<'_>,
+    base: &Location,
     files: &[FileEntry],
     format: SpineFormat,
     keys: &KeyTypes,
 ) -> Result<Location, RetrievalError> {
-    let target = place(site.folder, site.tag, &format!("{} {keys:?}", format.name()), files);
+    let target = place(site.folder, site.tag, &format!("{} {base} {keys:?}", format.name()), files);
     if stores.head(&target).await?.is_none() {
-        stage_files(stores, files, format, keys, &target, site.bytes_max).await?;
+        stage_files(stores, base, files, format, keys, &target, site.bytes_max).await?;
     }
     Ok(target)
 }
 
-/// Writes the rows of `files` to `target`, in the order of files and rows.
+/// Writes the rows of `files` to `target`, in the order of files and rows, with the columns that folders below `base` are.
 ///
 /// # Errors
 /// Files that cannot be read as what their names say, or whose columns cannot be one; storage faults; more than `bytes_max`.
 pub(crate) async fn stage_files(
     stores: &Stores,
+    base: &Location,
     files: &[FileEntry],
     format: SpineFormat,
     keys: &KeyTypes,
@@ -63,11 +72,11 @@ pub(crate) async fn stage_files(
 ) -> Result<(), RetrievalError> {
     let (sender, mut receiver) = mpsc::channel::<Result<RecordBatch, RetrievalError>>(BATCHES_AHEAD);
     let (for_thread, keys) = (stores.clone(), keys.clone());
-    let files = files.to_vec();
+    let (base, files) = (base.clone(), files.to_vec());
     let handle = tokio::runtime::Handle::current();
     // It ends when the receiver is gone, at the next batch.
     let reading = tokio::task::spawn_blocking(move || {
-        let ended = read_all(&for_thread, &files, format, &keys, &handle, |batch| {
+        let ended = read_all(&for_thread, &base, &files, format, &keys, &handle, |batch| {
             sender.blocking_send(Ok(batch)).is_ok()
         });
         if let Err(error) = ended {
@@ -81,7 +90,7 @@ pub(crate) async fn stage_files(
         return Err(RetrievalError::Bug { message: format!("a spine's files gave no rows: {ended}") });
     };
     // The end of the batches is the end of the rows only if the thread says so: one that was lost has rows left.
-    let rest = futures::stream::unfold((receiver, Some(reading)), |(mut receiver, reading)| async move {
+    let rest = stream::unfold((receiver, Some(reading)), |(mut receiver, reading)| async move {
         if let Some(batch) = receiver.recv().await {
             return Some((batch, (receiver, reading)));
         }
@@ -95,6 +104,7 @@ pub(crate) async fn stage_files(
 /// Hands on every batch, first an empty one that has the columns; stops when nobody takes them.
 fn read_all(
     stores: &Stores,
+    base: &Location,
     files: &[FileEntry],
     format: SpineFormat,
     keys: &KeyTypes,
@@ -117,20 +127,90 @@ fn read_all(
             second_file: files[file].location.clone(),
         }))
     })?;
-    if !hand_on(RecordBatch::new_empty(SchemaRef::clone(&schema))) {
+    let places: Vec<Location> = files.iter().map(|file| file.location.clone()).collect();
+    let own_names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let folders = hive_columns(base, &places, &own_names, keys)?;
+    let whole = with_fields(&schema, &folders.fields);
+    if !hand_on(RecordBatch::new_empty(SchemaRef::clone(&whole))) {
         return Ok(());
     }
-    for (entry, own) in files.iter().zip(&own) {
+    for ((entry, own), values) in files.iter().zip(&own).zip(&folders.values) {
         let file = open(entry);
         let mut batches = file.guarded(|| file.rows(handle, own, &schema))?;
         let mut next = || file.guarded(|| batches.next().transpose().map_err(|error| file.failure(&error)));
         while let Some(batch) = next()? {
+            let batch = with_constants(&batch, values, &whole).map_err(|error| file.failure(&error))?;
             if !hand_on(batch) {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+fn with_fields(schema: &Schema, more: &[Field]) -> SchemaRef {
+    let more = more.iter().cloned().map(Arc::new);
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(more).collect::<Vec<_>>()))
+}
+
+/// A batch with more columns of one value each.
+fn with_constants(
+    batch: &RecordBatch,
+    values: &[ArrayRef],
+    schema: &SchemaRef,
+) -> Result<RecordBatch, ArrowError> {
+    let first = UInt64Array::from(vec![0; batch.num_rows()]);
+    let mut columns = batch.columns().to_vec();
+    for value in values {
+        columns.push(take(value, &first, None)?);
+    }
+    RecordBatch::try_new(SchemaRef::clone(schema), columns)
+}
+
+/// Writes the rows of Parquet files with the columns of their folders inside: for somebody who is sent the rows alone.
+///
+/// # Errors
+/// Files that cannot be read; storage faults.
+pub(crate) async fn stage_table(
+    stores: &Stores,
+    table: &ParquetTable,
+    target: &Location,
+) -> Result<(), RetrievalError> {
+    let own = table.file_schema();
+    let files = stream::iter(table.files.iter().map(|file| read_file(stores, table, file, &own).boxed()));
+    let rows = files.buffered(1).try_flatten();
+    write(stores, RecordBatch::new_empty(SchemaRef::clone(&table.schema)), rows.boxed(), target, None).await
+}
+
+/// The rows of one file of a table, in the table's columns.
+async fn read_file<'a>(
+    stores: &Stores,
+    table: &'a ParquetTable,
+    file: &'a ParquetFile,
+    own: &'a SchemaRef,
+) -> Result<BoxStream<'a, Result<RecordBatch, RetrievalError>>, RetrievalError> {
+    let corrupt = |detail: String| RetrievalError::Corrupt {
+        role: table.role.clone(),
+        file: Box::new(file.entry.location.clone()),
+        row_group: None,
+        detail,
+    };
+    let store = stores.open(&file.entry.location)?;
+    let reader = ObjectReader::new(store, file.entry.location.path(), file.entry.size);
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|e| corrupt(e.to_string()))?;
+    let batches = builder.build().map_err(|e| corrupt(e.to_string()))?;
+    let rows = batches.map(move |batch| {
+        let batch = batch.map_err(|e| corrupt(e.to_string()))?;
+        let columns = own.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| corrupt(e.to_string()))?;
+        let batch =
+            RecordBatch::try_new(SchemaRef::clone(own), columns).map_err(|e| corrupt(e.to_string()))?;
+        with_constants(&batch, &file.constants, &table.schema).map_err(|e| corrupt(e.to_string()))
+    });
+    Ok(rows.boxed())
 }
 
 /// Writes the rows of a stream of the query engine to `target`.

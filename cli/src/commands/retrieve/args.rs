@@ -27,6 +27,7 @@ Examples:
   backsight retrieve --feature-service model_v1 --spine data/spine.parquet --output - --explain
   backsight retrieve --feature-service model_v2 --spine 'labels/*.csv' --output out/train --preserve-order
   backsight retrieve --feature-service model_v2 --as-of now --output s3://bucket/scoring/today
+  backsight retrieve --feature-service model_v2 --spine spine.parquet --output out/again --source-version stats=41
   backsight retrieve --feature-service model_v2 --output out/train \\
       --spine-sql \"SELECT driver_id, event_timestamp, label FROM 'labels.csv' WHERE label IS NOT NULL\"")]
 pub(crate) struct RetrieveArgs {
@@ -60,6 +61,9 @@ pub(crate) struct RetrieveArgs {
     /// Tell apart why nothing was in reach: no such key, only later rows, expired; costs a pass over keys and times
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Reasons::Quick, hide_default_value = true, help_heading = "What to fetch")]
     reasons: Reasons,
+    /// Read this version of a source that is a Delta table, by the source's name; may be repeated [default: the newest]
+    #[arg(long, value_name = "SOURCE=VERSION", value_parser = parse_source_version, help_heading = "What to fetch")]
+    source_version: Vec<(String, u64)>,
     /// Folder of the new dataset, local or on S3; `-` shows the first 20 rows instead
     #[arg(long, value_name = "URI", help_heading = "Where to put it")]
     pub(crate) output: String,
@@ -212,6 +216,7 @@ impl RetrieveArgs {
             filter_by_created_timestamp: self.filter_by_created_timestamp,
             preserve_order: self.preserve_order,
             exact_reasons: self.reasons == Reasons::Exact,
+            source_versions: self.source_version.iter().cloned().collect(),
             save_as: self.save_as.clone(),
             ..RetrievalRequest::new(project, features, spine, output)
         }
@@ -236,6 +241,14 @@ impl RetrieveArgs {
 /// A range of instants instead of a spine is known by name, and refused.
 fn refuse_range(_: &str) -> Result<String, String> {
     Err("ranges are not supported yet; `--as-of INSTANT` fetches for every entity at one instant, `--spine-sql` makes any other spine".to_owned())
+}
+
+/// A source's name and the version of its table; the name may hold a `=` itself.
+fn parse_source_version(text: &str) -> Result<(String, u64), String> {
+    let pair = text.rsplit_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, version) = pair.ok_or("write it as `SOURCE=VERSION`, for example `driver_stats=41`")?;
+    let version = version.parse().map_err(|_| format!("`{version}` is no version: versions count from 0"))?;
+    Ok((name.to_owned(), version))
 }
 
 /// An instant to the microsecond; without a zone it is in UTC, without a time it is midnight.

@@ -276,17 +276,28 @@ kind: FileSource
 name: r
 path: http://host/x.parquet
 timestamp_field: t
-file_format: delta
+file_format: orc
 s3_endpoint_override: http://key:secret@host
+---
+kind: FileSource
+name: d
+path: s3://bucket/table/day=*
+timestamp_field: t
+date_partition_column: t
+file_format: delta
 "#,
         r#"a.yaml:3:7: a URL in a definition must not hold a user or a password
   hint: credentials come from the environment
 a.yaml:5:23: `s3_endpoint_override` of FileSource `s` must start with `http://` or `https://`, got `minio:9000`
   hint: for example `http://127.0.0.1:9000`
 a.yaml:9:7: path scheme `http://` is not supported; allowed: `s3://`, `file://`, a path, and later `gs://`, `az://`, `abfs://`
-a.yaml:11:14: `file_format` of FileSource `r` is `delta`; allowed: `parquet`
+a.yaml:11:14: `file_format` of FileSource `r` is `orc`; allowed: `parquet`, `delta`
 a.yaml:12:23: a URL in a definition must not hold a user or a password
   hint: credentials come from the environment
+a.yaml:16:7: `path` of FileSource `d` is a pattern, and a Delta table is a folder
+  hint: name the folder that holds `_delta_log`
+a.yaml:18:24: `date_partition_column` of FileSource `d` is its `timestamp_field` `t`
+  hint: it names the folders `name=2026-01-31`
 "#,
     ),
     (

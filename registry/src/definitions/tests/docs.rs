@@ -18,14 +18,14 @@ fn examples() -> Vec<&'static str> {
 fn the_examples_of_the_reference_are_sound() {
     let (config, definitions): (Vec<_>, Vec<_>) =
         examples().into_iter().partition(|text| text.starts_with("# feature_store.yaml"));
-    assert_eq!((config.len(), definitions.len()), (1, 7));
+    assert_eq!((config.len(), definitions.len()), (1, 9));
     let config = parse_feature_store("feature_store.yaml", config[0], &Environment::new()).unwrap();
     let file = SourceFile { path: "repo.yaml".to_owned(), text: definitions.join("---\n") };
     let project = super::plain_project(&config.project, &config.project_description);
     let repo = check_definitions(&[file], project).unwrap();
-    assert_eq!(repo.positions.len(), 7);
+    assert_eq!(repo.positions.len(), 9);
     let plan = diff(&Catalog::default(), &repo.definitions);
-    assert!(plan_text(&plan, false).contains("7 to create"));
+    assert!(plan_text(&plan, false).contains("9 to create"));
 }
 
 #[test]

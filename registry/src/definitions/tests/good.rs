@@ -39,6 +39,7 @@ path: s3://bucket/stats/*.parquet
 s3_endpoint_override: http://127.0.0.1:9000
 timestamp_field: ts
 created_timestamp_column: created
+date_partition_column: ds
 field_mapping: {raw: clean}
 ---
 kind: FeatureView
@@ -81,7 +82,7 @@ description: all
     assert_eq!(repo.warnings.len(), 1, "{:?}", repo.warnings);
     assert_eq!(
         repo.warnings[0].to_string(),
-        "all.yaml:51:5: FeatureService `model` has view `stats` with and without a `name`\n  hint: Backsight serves \
+        "all.yaml:52:5: FeatureService `model` has view `stats` with and without a `name`\n  hint: Backsight serves \
          it, Feast's own retrieval fails on it; give each a `name`"
     );
     let production = tags([("production", "True")]);
@@ -94,7 +95,7 @@ description: all
         },
         timestamp_field: "ts".to_owned(),
         created_timestamp_column: Some("created".to_owned()),
-        date_partition_column: None,
+        date_partition_column: Some("ds".to_owned()),
         field_mapping: tags([("raw", "clean")]),
         description: String::new(),
         tags: Tags::new(),
@@ -105,6 +106,7 @@ description: all
         kind: SourceKind::Request { schema: vec![field("amount", 4)] },
         timestamp_field: String::new(),
         created_timestamp_column: None,
+        date_partition_column: None,
         field_mapping: BTreeMap::new(),
         ..source.clone()
     };
@@ -199,11 +201,11 @@ description: all
         [
             "project rides all.yaml:2:7",
             "entity driver all.yaml:7:7",
-            "data source ask all.yaml:34:7",
+            "data source ask all.yaml:35:7",
             "data source s3://bucket/stats/*.parquet all.yaml:14:7",
-            "feature view stats all.yaml:21:7",
-            "on-demand feature view derived all.yaml:38:7",
-            "feature service model all.yaml:49:7",
+            "feature view stats all.yaml:22:7",
+            "on-demand feature view derived all.yaml:39:7",
+            "feature service model all.yaml:50:7",
         ]
     );
 }
