@@ -6,24 +6,16 @@ Run it with a Python that has Feast (0.67) and DuckDB; with another one it says 
 folder of a feature repo that this script makes; `{registry}` and `{project}` stand for what its feature_store.yaml
 says. Retrievals are compared with a loop that follows the definition of a point-in-time join word by word.
 """
-import argparse
 import hashlib
 import shlex
 import subprocess
 import sys
-import tempfile
-import warnings
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
-try:
-    import feast
-    import pandas as pd
-except ImportError as missing:
-    print(f"SKIPPED: {missing}: this Python has no Feast, so nothing was checked", file=sys.stderr)
-    sys.exit(0)
+from feast_checks import check, run_with  # first: ends here without Feast
 
-warnings.simplefilter("ignore")
+import feast
+import pandas as pd
 
 PROJECT = "checked"
 FEATURE_STORE = """\
@@ -120,15 +112,6 @@ features:
 """
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-checks = 0
-
-
-def check(condition, claim):
-    global checks
-    checks += 1
-    if not condition:
-        sys.exit(f"FAILED: {claim}")
-    print(f"  ok: {claim}")
 
 
 def write_data(folder):
@@ -188,13 +171,7 @@ def compare(store, name, frame, service, spine, wanted):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--apply", default="backsight --chdir {repo} apply --yes", help="the command that applies")
-    arguments = parser.parse_args()
-    print(f"Feast {feast.__version__}")
-    with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder), arguments.apply)
-    print(f"{checks} checks passed")
+    run_with("--apply", "backsight --chdir {repo} apply --yes", "the command that applies", run, __doc__)
 
 
 def run(repo, command):

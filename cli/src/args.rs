@@ -61,6 +61,9 @@ pub(crate) struct GlobalArgs {
     /// Write data in this form
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
     pub(crate) output_format: OutputFormat,
+    /// When to use colours; `auto`: on a terminal, unless `NO_COLOR` is set, and wherever `CLICOLOR_FORCE` is
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    pub(crate) color: Colours,
     /// Say nothing but data, warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
@@ -89,6 +92,46 @@ impl OutputFormat {
         let pairs = arguments.windows(2);
         arguments.iter().any(|argument| argument == "--output-format=json")
             || pairs.into_iter().any(|pair| pair[0] == "--output-format" && pair[1] == "json")
+    }
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colours {
+    /// As the environment says, else on a terminal
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
+}
+
+impl Colours {
+    /// What arguments that cannot be read as a whole ask for.
+    pub(crate) fn among(arguments: &[OsString]) -> Self {
+        let pairs = arguments.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1].to_str());
+        let joined = arguments.iter().map(|argument| argument.to_str()?.strip_prefix("--color="));
+        let given = pairs.chain(joined).flatten().next();
+        given.and_then(|given| Self::from_str(given, false).ok()).unwrap_or(Self::Auto)
+    }
+
+    /// Whether a stream that is a terminal, or is none, gets colours.
+    pub(crate) fn are_on(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Auto => is_terminal,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+impl From<Colours> for clap::ColorChoice {
+    fn from(colours: Colours) -> Self {
+        match colours {
+            Colours::Auto => Self::Auto,
+            Colours::Always => Self::Always,
+            Colours::Never => Self::Never,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use backsight_proto::ErrorCode;
 
+use crate::args::Colours;
 use crate::config::memory::{MachineTexts, machine_memory};
 use crate::config::scheduler::SCHEDULER_VARIABLE;
 use crate::config::{CONFIG_VARIABLE, REPO_VARIABLE};
@@ -23,8 +24,10 @@ pub(crate) struct Environment {
     pub(crate) stdout_is_terminal: bool,
     /// Whether a person reads notes and progress.
     pub(crate) stderr_is_terminal: bool,
-    /// `NO_COLOR` is set, or the terminal knows none.
-    pub(crate) no_colour: bool,
+    /// Columns of the terminal that shows the data.
+    pub(crate) columns: Option<usize>,
+    /// What the variables say of colours.
+    pub(crate) colours: Colours,
 }
 
 impl Environment {
@@ -36,14 +39,14 @@ impl Environment {
         let working = std::env::current_dir().map_err(|error| {
             Failure::new(ErrorCode::Usage, format!("the working directory cannot be used: {error}"))
         })?;
-        let is_set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
-        let no_colour = is_set("NO_COLOR") || variables.get("TERM").is_some_and(|term| term == "dumb");
+        let size = terminal_size::terminal_size_of(std::io::stdout());
         Ok(Self {
             working,
             stdin_is_terminal: std::io::stdin().is_terminal(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
-            no_colour,
+            columns: size.map(|(width, _)| usize::from(width.0)).filter(|columns| *columns > 0),
+            colours: colours_of(&variables),
             variables,
         })
     }
@@ -113,5 +116,41 @@ impl Environment {
             group_stat: in_group("memory.stat").or_else(|| text("/sys/fs/cgroup/memory/memory.stat")),
         };
         machine_memory(&texts)
+    }
+}
+
+/// `NO_COLOR` wins over `CLICOLOR_FORCE`, and that over a terminal that says it knows none.
+fn colours_of(variables: &BTreeMap<String, String>) -> Colours {
+    let value = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let is_forced = value("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    match value("NO_COLOR") {
+        Some(_) => Colours::Never,
+        None if is_forced => Colours::Always,
+        None if value("TERM") == Some("dumb") || value("CLICOLOR") == Some("0") => Colours::Never,
+        None => Colours::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_no_wins() {
+        for (variables, expected) in [
+            (&[][..], Colours::Auto),
+            (&[("NO_COLOR", "")], Colours::Auto),
+            (&[("NO_COLOR", "1")], Colours::Never),
+            (&[("CLICOLOR_FORCE", "1")], Colours::Always),
+            (&[("CLICOLOR_FORCE", "0")], Colours::Auto),
+            (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], Colours::Never),
+            (&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], Colours::Always),
+            (&[("TERM", "dumb")], Colours::Never),
+            (&[("CLICOLOR", "0")], Colours::Never),
+            (&[("CLICOLOR", "1")], Colours::Auto),
+        ] {
+            let set = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            assert_eq!(colours_of(&set.collect()), expected, "{variables:?}");
+        }
     }
 }

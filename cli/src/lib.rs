@@ -21,11 +21,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use backsight_proto::ErrorCode;
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, OutputFormat};
+use crate::args::{Cli, Colours, OutputFormat};
 use crate::commands::services::LogFormat;
 use crate::commands::{Program, dispatch};
 use crate::environment::Environment;
@@ -50,12 +50,19 @@ fn status() -> u8 {
         Err(failure) => return Terminal::plain().fail(&failure),
     };
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    // The same rule for what clap writes as for what we write.
+    let colours = match Colours::among(&arguments) {
+        Colours::Auto => environment.colours,
+        given => given,
+    };
+    let command = Cli::command().color(colours.into());
+    let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &arguments),
     };
     let terminal = Terminal::new(&cli.global, &environment);
-    install_logging(cli.global.verbose, cli.command.service_log(), &environment);
+    install_logging(&cli, &environment, &terminal);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(STACK_BYTES)
         .enable_all()
@@ -94,7 +101,8 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
 }
 
 /// Logs go to standard error; `-v` and `BACKSIGHT_LOG` say how much of them.
-fn install_logging(verbose: u8, service: Option<LogFormat>, environment: &Environment) {
+fn install_logging(cli: &Cli, environment: &Environment, terminal: &Terminal) {
+    let (verbose, service) = (cli.global.verbose, cli.command.service_log());
     let by_flag = match verbose {
         0 if service.is_some() => LogFormat::FILTER,
         0 => "off",
@@ -107,7 +115,7 @@ fn install_logging(verbose: u8, service: Option<LogFormat>, environment: &Enviro
         _ => EnvFilter::new(by_flag),
     };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let subscriber = subscriber.with_ansi(environment.stderr_is_terminal && !environment.no_colour);
+    let subscriber = subscriber.with_ansi(terminal.colour_of_notes());
     // There is no other subscriber in this process.
     let _ = match service {
         Some(LogFormat::Json) => subscriber.json().try_init(),

@@ -171,16 +171,18 @@ async fn update_direct(
     expected: &ProjectFingerprint,
     change: Change<'_>,
 ) -> Result<Written, NotWritten> {
-    let written = store
-        .update(project, expected, |document| {
-            let mut stamp = Stamp { now: Utc::now(), next_id: &mut Uuid::new_v4 };
-            match change {
-                Change::Apply(definitions) => document.apply(definitions, &mut stamp),
-                Change::Teardown => document.teardown(project, &mut stamp),
-                Change::Rollback(version) => document.rollback(&version.document, project, &mut stamp),
-            }
-        })
-        .await;
+    let changed = |document: &RegistryDocument| {
+        let mut stamp = Stamp { now: Utc::now(), next_id: &mut Uuid::new_v4 };
+        match change {
+            Change::Apply(definitions) => document.apply(definitions, &mut stamp),
+            Change::Teardown => document.teardown(project, &mut stamp),
+            Change::Rollback(version) => document.rollback(&version.document, project, &mut stamp),
+        }
+    };
+    let written = match change {
+        Change::Apply(definitions) => store.update_to(definitions, expected, changed).await,
+        Change::Teardown | Change::Rollback(_) => store.update(project, expected, changed).await,
+    };
     match written {
         Ok(written) => Ok(Written {
             version_id: written.snapshot.document.version_id(),

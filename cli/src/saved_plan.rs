@@ -17,7 +17,7 @@ use crate::source_check::SourceRule;
 /// What tells such a file from others.
 const FORMAT: &str = "backsight-plan";
 /// Raised when an older program would do something else with the file.
-const FORMAT_VERSION: u64 = 1;
+const FORMAT_VERSION: u64 = 2;
 /// A registry fits, twice, and what is written about it.
 pub(crate) const BYTES_MAX: u64 = 512 << 20;
 
@@ -185,12 +185,12 @@ mod tests {
     #[test]
     fn what_was_changed_or_is_something_else_is_refused() {
         let text = saved().to_text().unwrap();
-        let of_later = text.replace("\"format_version\": 1", "\"format_version\": 2");
+        let of_later = text.replace("\"format_version\": 2", "\"format_version\": 3");
         for (bad, reason) in [
             (String::new(), "it is no JSON"),
             (text[..text.len() / 2].to_owned(), "it is no JSON"),
             ("{\"a\": 1}".to_owned(), "it says nothing of being one"),
-            (of_later, "its format version is 2, known here is 1"),
+            (of_later, "its format version is 3, known here is 2"),
             (text.replace("s3://bucket/", "s3://other/"), "it was changed since it was written"),
             (text.replace("\"updated\": 1", "\"updated\": 0"), "it was changed since it was written"),
             (text.replace("allow_type_drift", "strict"), "it was changed since it was written"),

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use backsight_registry::problem::Problem;
 use serde_json::Value;
 
-use crate::args::{GlobalArgs, OutputFormat};
+use crate::args::{Colours, GlobalArgs, OutputFormat};
 use crate::commands::Done;
 use crate::environment::Environment;
 use crate::errors::Failure;
+use crate::render::table::Table;
 
 /// The two streams of the process and how to write on them. Clones are the same terminal.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(crate) struct Terminal {
     is_quiet: bool,
     colour_out: bool,
     colour_err: bool,
+    /// How wide the terminal is that shows the data; `None` where it goes elsewhere.
+    columns: Option<usize>,
     /// Whether a person can be asked: both ends of a conversation are terminals.
     pub(crate) can_ask: bool,
     /// Whether progress may be drawn.
@@ -29,12 +32,16 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// As the user asked for it.
     pub(crate) fn new(global: &GlobalArgs, environment: &Environment) -> Self {
-        let colour = !environment.no_colour;
+        let colours = match global.color {
+            Colours::Auto => environment.colours,
+            given => given,
+        };
         Self {
             format: global.output_format,
             is_quiet: global.quiet,
-            colour_out: colour && environment.stdout_is_terminal,
-            colour_err: colour && environment.stderr_is_terminal,
+            colour_out: colours.are_on(environment.stdout_is_terminal),
+            colour_err: colours.are_on(environment.stderr_is_terminal),
+            columns: environment.columns,
             can_ask: environment.stdin_is_terminal && environment.stderr_is_terminal,
             shows_progress: environment.stderr_is_terminal && !global.quiet && !global.no_progress,
             write_error: Arc::default(),
@@ -48,6 +55,7 @@ impl Terminal {
             is_quiet: false,
             colour_out: false,
             colour_err: false,
+            columns: None,
             can_ask: false,
             shows_progress: false,
             write_error: Arc::default(),
@@ -74,6 +82,11 @@ impl Terminal {
         self.format == OutputFormat::Json
     }
 
+    /// How wide the terminal is that shows the data; `None` where it goes elsewhere.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        self.columns
+    }
+
     /// Whether data may have colours.
     pub(crate) fn colour(&self) -> bool {
         self.colour_out
@@ -82,6 +95,11 @@ impl Terminal {
     /// Whether notes may have colours.
     pub(crate) fn colour_of_notes(&self) -> bool {
         self.colour_err
+    }
+
+    /// Writes a table; on a terminal that is too narrow, some of its columns are cut.
+    pub(crate) fn print_table(&self, table: &Table) {
+        self.print(&table.text_within(self.columns));
     }
 
     /// Writes data. What cannot be written is reported at the end: the work itself goes on.

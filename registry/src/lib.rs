@@ -6,6 +6,7 @@ pub mod document;
 pub mod dtype;
 pub mod export;
 pub mod feature_store;
+pub mod kept;
 pub mod kind;
 pub mod model;
 pub mod nearest;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::kept::Kept;
+use crate::kind::Kind;
+
 /// Feast's value types by their wire number (`feast.types.ValueType.Enum`); unknown numbers survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueType(pub i32);
@@ -278,17 +281,18 @@ impl Catalog {
 
     /// The state as if somebody had defined it: what definitions express, without what apply keeps by itself.
     pub fn as_definitions(&self) -> Definitions {
+        let kept = Kept::of_other_kinds(self);
         let is_own_source = |source: &&DataSource| {
-            !matches!(source.kind, SourceKind::Other { .. }) && !self.keeps_data_source(&source.name)
+            !matches!(source.kind, SourceKind::Other { .. }) && !kept.has(Kind::DataSource, &source.name)
         };
         let is_own_view =
-            |view: &&FeatureView| view.kind == ViewKind::Feature && !self.keeps_view(&view.name);
+            |view: &&FeatureView| view.kind == ViewKind::Feature && !kept.has(Kind::FeatureView, &view.name);
         Definitions {
             project: self.project_object.clone().unwrap_or_else(|| Project::named(&self.project)),
             entities: self
                 .entities
                 .iter()
-                .filter(|entity| !self.keeps_entity(&entity.name))
+                .filter(|entity| !kept.has(Kind::Entity, &entity.name))
                 .cloned()
                 .collect(),
             data_sources: self.data_sources.iter().filter(is_own_source).cloned().collect(),
@@ -296,7 +300,7 @@ impl Catalog {
             on_demand_feature_views: self
                 .on_demand_feature_views
                 .iter()
-                .filter(|view| !self.keeps_view(&view.name))
+                .filter(|view| !kept.has(Kind::OnDemandFeatureView, &view.name))
                 .cloned()
                 .collect(),
             feature_services: self.feature_services.clone(),

@@ -55,16 +55,18 @@ pub async fn change(
     }
     let wanted = wanted(store, &request).await?;
     let project = request.project.as_str();
-    let written = store
-        .update(project, &expected, |document| {
-            let mut stamp = Stamp { now: now(), next_id: &mut *next_id };
-            match &wanted {
-                Wanted::Defined(definitions) => document.apply(definitions, &mut stamp),
-                Wanted::Nothing => document.teardown(project, &mut stamp),
-                Wanted::AsIn(version) => document.rollback(version, project, &mut stamp),
-            }
-        })
-        .await;
+    let changed = |document: &RegistryDocument| {
+        let mut stamp = Stamp { now: now(), next_id: &mut *next_id };
+        match &wanted {
+            Wanted::Defined(definitions) => document.apply(definitions, &mut stamp),
+            Wanted::Nothing => document.teardown(project, &mut stamp),
+            Wanted::AsIn(version) => document.rollback(version, project, &mut stamp),
+        }
+    };
+    let written = match &wanted {
+        Wanted::Defined(definitions) => store.update_to(definitions, &expected, changed).await,
+        Wanted::Nothing | Wanted::AsIn(_) => store.update(project, &expected, changed).await,
+    };
     let outcome = match written {
         Ok(written) => {
             let foreign = written.foreign_write;

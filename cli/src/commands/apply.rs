@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use backsight_proto::ErrorCode;
-use backsight_registry::diff::{Action, Plan, diff, plan_text};
+use backsight_registry::diff::{Action, Plan, diff, is_unmoved, plan_json, plan_text};
 use backsight_registry::model::{Definitions, Project};
 use backsight_retrieval::SourceReport;
 use clap::Args;
@@ -25,11 +25,17 @@ use crate::source_check::{SourceCheckArgs, SourceRule, failure_of, look_at_sourc
 Examples:
   backsight apply                    shows the plan, then asks
   backsight apply --yes              asks nothing, for scripts
-  backsight apply plan.json --yes    does what `backsight plan --save plan.json` showed, or nothing")]
+  backsight apply plan.json --yes    does what `backsight plan --save plan.json` showed, or nothing
+  backsight apply --reviewed plan.json --yes
+                                     does what the definitions say now, if it changes just what that plan showed")]
 pub(crate) struct ApplyArgs {
     /// A plan that was saved: do exactly that; 9 when the project has changed since
     #[arg(value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Apply the definitions only if that changes just what this saved plan showed, else 9; the project may have changed
+    /// since in other objects
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    reviewed: Option<PathBuf>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -53,13 +59,17 @@ pub(crate) struct TeardownArgs {
 pub(crate) async fn run(args: &ApplyArgs, program: &Program) -> Result<Done, Failure> {
     consent::require_possible("apply", "plan", args.yes, program)?;
     let workspace = Workspace::open(program)?;
-    let (looked, rule) = match &args.plan {
-        None => (look(&workspace, program).await?, args.sources.rule()),
-        Some(file) => {
+    let (looked, rule) = match (&args.plan, &args.reviewed) {
+        (Some(file), _) => {
             let (looked, saved) = look_at_saved(file, &workspace, program).await?;
             // Who plans and who applies may each let pass what the other does not.
             (looked, saved.max(args.sources.rule()))
         }
+        (None, Some(file)) => {
+            let (looked, saved) = look_as_reviewed(file, &workspace, program).await?;
+            (looked, saved.max(args.sources.rule()))
+        }
+        (None, None) => (look(&workspace, program).await?, args.sources.rule()),
     };
     let report = look_at_sources(&workspace, &looked.definitions, rule).await?;
     let terminal = &program.terminal;
@@ -100,19 +110,10 @@ async fn look_at_saved(
     let shown = file.display().to_string();
     let saved = read_saved(file, &shown, program)?;
     let project = workspace.project();
-    let of_another = |what: &str, its: &str, ours: &str| {
-        let message = format!("the plan in `{shown}` is about {what} `{its}`, this is `{ours}`");
-        Failure::new(ErrorCode::Invalid, message)
-            .with_hint("apply it where it was made, or make one here with `backsight plan --save FILE`")
-    };
-    if saved.project() != project {
-        return Err(of_another("project", saved.project(), project));
-    }
+    require_project(&saved, project, &shown)?;
     let looked = compare(workspace, saved.definitions.clone()).await?;
-    if looked.location != saved.registry {
-        return Err(of_another("the registry", &saved.registry, &looked.location));
-    }
-    if looked.fingerprint != saved.fingerprint {
+    require_registry(&saved, &looked, &shown)?;
+    if !is_unmoved(&looked.document, &saved.fingerprint, &saved.definitions) {
         let message = format!(
             "project `{project}` in `{}` has changed since the plan in `{shown}` was saved ({}); nothing was written",
             looked.location,
@@ -128,6 +129,60 @@ async fn look_at_saved(
         return Err(conflict::explain(moved, &saved.before(), &saved.plan(), program));
     }
     Ok((looked, saved.sources))
+}
+
+/// What the definitions say now, if it changes just what a saved plan showed.
+async fn look_as_reviewed(
+    file: &Path,
+    workspace: &Workspace,
+    program: &Program,
+) -> Result<(Looked, SourceRule), Failure> {
+    let shown = file.display().to_string();
+    let saved = read_saved(file, &shown, program)?;
+    require_project(&saved, workspace.project(), &shown)?;
+    let looked = look(workspace, program).await?;
+    require_registry(&saved, &looked, &shown)?;
+    let reviewed = saved.plan();
+    // Where nothing is left to do, nothing is done that nobody has seen.
+    if !looked.plan.has_changes() || looked.plan.makes_the_changes_of(&reviewed) {
+        return Ok((looked, saved.sources));
+    }
+    let terminal = &program.terminal;
+    let details = json!({"own_change": plan_json(&looked.plan), "reviewed_change": plan_json(&reviewed)});
+    if !terminal.is_json() {
+        let text = |plan: &Plan| plan_text(plan, terminal.colour_of_notes());
+        terminal.say(&format!("The change that was reviewed:\n\n{}", text(&reviewed)));
+        terminal.say(&format!("The change now, which was not written:\n\n{}", text(&looked.plan)));
+    }
+    let message = format!(
+        "the definitions would change something else than the plan in `{shown}`; nothing was written"
+    );
+    let failure = Failure::new(ErrorCode::Conflict, message).with_hint(
+        "the project or the definitions have changed since: look at the change now, and plan again",
+    );
+    Err(failure.with_details(details))
+}
+
+/// A saved plan is about one project of one registry.
+fn require_project(saved: &SavedPlan, project: &str, shown: &str) -> Result<(), Failure> {
+    if saved.project() == project {
+        Ok(())
+    } else {
+        Err(of_another(shown, "project", saved.project(), project))
+    }
+}
+
+fn require_registry(saved: &SavedPlan, looked: &Looked, shown: &str) -> Result<(), Failure> {
+    if saved.registry == looked.location {
+        return Ok(());
+    }
+    Err(of_another(shown, "the registry", &saved.registry, &looked.location))
+}
+
+fn of_another(shown: &str, what: &str, its: &str, ours: &str) -> Failure {
+    let message = format!("the plan in `{shown}` is about {what} `{its}`, this is `{ours}`");
+    Failure::new(ErrorCode::Invalid, message)
+        .with_hint("apply it where it was made, or make one here with `backsight plan --save FILE`")
 }
 
 fn read_saved(file: &Path, shown: &str, program: &Program) -> Result<SavedPlan, Failure> {
@@ -153,7 +208,7 @@ pub(crate) async fn run_teardown(args: &TeardownArgs, program: &Program) -> Resu
     let own = catalog.project_object.clone().unwrap_or_else(|| Project::named(project));
     let plan = diff(&catalog, &Definitions::empty(own));
     let terminal = &program.terminal;
-    show_teardown(&plan, catalog.unmanaged.is_empty(), args.yes, program);
+    show_teardown(&plan, plan.not_managed.is_empty(), args.yes, program);
     if !args.yes {
         consent::ask(&format!("Remove project `{project}` from `{}`?", before.location), program)?;
     }

@@ -148,7 +148,7 @@ fn list(listed: Listed, listing: Listing, is_filtered: bool, workspace: &Workspa
         return;
     }
     let table = listing.table();
-    terminal.print(&table.text());
+    terminal.print_table(&table);
     if table.is_empty() {
         let tags = if is_filtered { " with these tags" } else { "" };
         terminal.note(&format!("project `{}` has no {}{tags}", workspace.project(), listed.label()));

@@ -1,6 +1,6 @@
 //! Two changes of one project: shows the other one beside the own one, which was not written.
 
-use backsight_registry::diff::{Plan, diff, plan_json, plan_text};
+use backsight_registry::diff::{Plan, diff_states, plan_json, plan_text};
 use backsight_registry::model::Catalog;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ pub(crate) fn explain(refused: NotWritten, before: &Catalog, own: &Plan, program
         NotWritten::Failed(failure) => return failure,
     };
     let after = now.catalog_or_empty(&before.project);
-    let other = diff(before, &after.as_definitions());
+    let other = diff_states(before, &after);
     let terminal = &program.terminal;
     let details = json!({"own_change": plan_json(own), "other_change": plan_json(&other)});
     if !terminal.is_json() {
@@ -23,7 +23,7 @@ pub(crate) fn explain(refused: NotWritten, before: &Catalog, own: &Plan, program
             if plan.has_changes() {
                 plan_text(plan, terminal.colour_of_notes())
             } else {
-                "nothing that definitions express (times, states, or objects not managed here)\n".to_owned()
+                "nothing that definitions express (times, states, saved datasets, or objects not managed here)\n".to_owned()
             }
         };
         terminal.say(&format!("Your change, which was not written:\n\n{}", shown(own)));

@@ -101,7 +101,7 @@ const fn variable(
 }
 
 /// Variables that only this room reads.
-const VARIABLES: [ProcessVariable; 10] = [
+const VARIABLES: [ProcessVariable; 12] = [
     ProcessVariable {
         option: Some("--chdir"),
         ..variable(REPO_VARIABLE, "folder", "the working directory", "Folder of the feature repo")
@@ -116,7 +116,14 @@ const VARIABLES: [ProcessVariable; 10] = [
         "nothing; of services warnings and their own notes",
         "What is logged where `-v` is not given, as `info` or `warn,backsight=debug`",
     ),
-    variable("NO_COLOR", "text", "", "Anything but nothing: no colours"),
+    variable("NO_COLOR", "text", "", "Anything but nothing: no colours, where `--color` says nothing"),
+    variable(
+        "CLICOLOR_FORCE",
+        "text",
+        "",
+        "Anything but nothing and `0`: colours, also where no terminal is",
+    ),
+    variable("CLICOLOR", "text", "", "`0`: no colours"),
     variable("TERM", "text", "", "`dumb`: no colours"),
     variable("HOME", "folder", "", "Where the usual files of AWS are"),
     variable("USER", "text", "", "Who submits a job, as its record says"),

@@ -13,6 +13,8 @@ pub(crate) const SCHEDULER_VARIABLE: &str = "BACKSIGHT_SCHEDULER";
 pub(crate) const SCHEDULER_OPTION: &str = "--scheduler";
 /// Its setting in the configuration.
 const KEY: &str = "backsight.scheduler";
+/// The setting that goes without one.
+const LOCAL_KEY: &str = "backsight.local_only";
 
 /// The address of a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,23 @@ pub(crate) fn resolve(
     config: &mut FeatureStoreConfig,
     program: &Program,
 ) -> Result<Option<SchedulerAddress>, Failure> {
+    let is_local = config.backsight.local_only;
     let setting = config.settings.iter_mut().find(|setting| setting.key == KEY);
     match (said(program)?, setting) {
+        (Some(Said::At(address)), setting) if is_local => {
+            if address.origin == Origin::Flag(SCHEDULER_OPTION.to_owned()) {
+                let message =
+                    format!("`{SCHEDULER_OPTION}` and `{LOCAL_KEY}` of the configuration do not go together");
+                return Err(Failure::usage(message)
+                    .with_hint("name the configuration of a shared project with `--feature-store-yaml`"));
+            }
+            // The variable is for whatever else is done on this machine.
+            config.backsight.scheduler = None;
+            if let Some(setting) = setting {
+                setting.value = String::new();
+            }
+            Ok(None)
+        }
         (Some(said), setting) => {
             let (address, origin) = match said {
                 Said::None(origin) => (None, origin),

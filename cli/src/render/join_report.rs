@@ -47,9 +47,9 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The report as text.
-pub(crate) fn join_report(report: &JoinReport) -> String {
-    let mut text = views(report);
+/// The report as text. `columns` is how wide the terminal is, where it is known.
+pub(crate) fn join_report(report: &JoinReport, columns: Option<usize>) -> String {
+    let mut text = views(report, columns.unwrap_or(WIDTH_MAX));
     let nulls = nulls(report);
     if !nulls.is_empty() {
         text = format!("{text}\n{}", nulls.text());
@@ -64,7 +64,7 @@ pub(crate) fn join_report(report: &JoinReport) -> String {
 }
 
 /// All columns in one table where it is narrow enough, else a table for each group.
-fn views(report: &JoinReport) -> String {
+fn views(report: &JoinReport, width_max: usize) -> String {
     let matched = Columns {
         headers: vec!["MATCHED", "SHARE"],
         cells: Box::new(|view| vec![count(view.matched), percent(view.matched, report.rows)]),
@@ -82,7 +82,7 @@ fn views(report: &JoinReport) -> String {
         .filter(|group| !group.headers.is_empty())
         .collect();
     let whole = table(report, &groups).text();
-    if whole.lines().all(|line| line.width() <= WIDTH_MAX) {
+    if whole.lines().all(|line| line.width() <= width_max) {
         return whole;
     }
     let parts = groups.chunks(1).map(|group| table(report, group).text());
@@ -175,7 +175,7 @@ driver_hourly_stats (stats)            1           2        3
 VIEW                         AGE MIN  MEDIAN  P99  MAX
 driver_hourly_stats (stats)        -       -    -    -
 ";
-        assert_eq!(join_report(&report), expected);
+        assert_eq!(join_report(&report, None), expected);
     }
 
     #[test]
@@ -197,6 +197,13 @@ conv                  5      50.0 %
 
 note: look
 ";
-        assert_eq!(join_report(&report), expected);
+        assert_eq!(join_report(&report, None), expected);
+        // On a narrow terminal, a table for each group.
+        let narrow = join_report(&report, Some(80));
+        assert!(
+            narrow.starts_with("VIEW            MATCHED    SHARE  NULL KEY  NONE IN REACH\n"),
+            "{narrow}"
+        );
+        assert!(narrow.lines().all(|line| line.width() <= 80), "{narrow}");
     }
 }

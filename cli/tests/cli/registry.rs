@@ -276,7 +276,7 @@ fn what_cannot_be_exported_is_said_and_stands_in_a_comment() {
     );
     assert!(
         run.err.contains(
-            "warning: feature service `routes` cannot be said by definitions, and apply would delete it: FeatureService \
+            "warning: feature service `routes` cannot be said by definitions, so apply keeps it as it is: FeatureService \
              `routes` refers to view `pushed`, which is not defined\n"
         ),
         "{}",
@@ -291,9 +291,17 @@ fn what_cannot_be_exported_is_said_and_stands_in_a_comment() {
     );
     std::fs::copy(world.path().join("f/feature_store.yaml"), world.path().join("g/feature_store.yaml"))
         .unwrap();
-    let plan = world.run("-c g plan --no-source-check --output-format json").expect(0).json();
-    let changes = plan["changes"].as_array().unwrap();
-    assert_eq!((changes.len(), &changes[0]["name"]), (1, &json!("routes")));
+    let plan =
+        world.run("-c g plan --detailed-exitcode --no-source-check --output-format json").expect(0).json();
+    let kept = plan["not_managed"].as_array().unwrap();
+    assert!(kept.contains(&json!({"kind": "FeatureService", "name": "routes"})), "{kept:?}");
+    let text = world.run("-c g plan --no-source-check").expect(0).out;
+    assert!(
+        text.contains("Not managed here, kept as they are: ") && text.contains(", FeatureService routes\n"),
+        "{text}"
+    );
+    world.run("-c g apply --yes --no-source-check").expect(0);
+    assert_eq!(std::fs::read(world.path().join("registry.pb")).unwrap(), FEAST, "not a byte is another");
     let json = world.run("-c f registry export --project second --output-format json").expect(0).json();
     assert_eq!((&json["project"], &json["objects"]), (&json!("second"), &json!(1)));
     assert_eq!(

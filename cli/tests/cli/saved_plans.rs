@@ -135,3 +135,74 @@ fn sources_are_looked_at_again_as_they_were_when_it_was_saved() {
         applied.out
     );
 }
+
+const RETRIEVE: &str = "-c taxi retrieve --feature-service model_v2 --spine taxi/data/spine.parquet";
+
+#[test]
+fn a_dataset_that_is_saved_meanwhile_makes_a_plan_stale_only_if_the_plan_breaks_it() {
+    let world = World::applied();
+    world.edit("taxi/features.yaml", "ttl: 100d", "ttl: 50d");
+    world.run(SAVE).expect(0);
+    world.run(&format!("{RETRIEVE} --output out/a --save-as nightly")).expect(0);
+    world.run("-c taxi apply plan.json --yes").expect(0);
+    let listed = world.run("-c taxi saved-datasets list --output-format json").expect(0).out;
+    assert!(listed.contains("nightly"), "{listed}");
+
+    let feature = "  - {name: acc_rate, dtype: Float32, description: trips accepted of trips offered}\n";
+    world.edit("taxi/features.yaml", feature, "");
+    world.run(SAVE).expect(0);
+    world.run(&format!("{RETRIEVE} --output out/b --save-as nightly_2")).expect(0);
+    let registry = std::fs::read(world.path().join("taxi/data/registry.db")).unwrap();
+    let refused = world.run("-c taxi apply plan.json --yes").expect(9);
+    for part in [
+        "  ! breaks saved dataset nightly: feature `driver_hourly_stats:acc_rate` is gone\n",
+        "nothing that definitions express (times, states, saved datasets, or objects not managed here)\n",
+    ] {
+        assert!(refused.err.contains(part), "`{part}` is not in\n{}", refused.err);
+    }
+    assert_eq!(std::fs::read(world.path().join("taxi/data/registry.db")).unwrap(), registry);
+    // Planned again it names both, and goes.
+    let again = world.run(SAVE).expect(0).out;
+    assert!(again.contains("! breaks saved dataset nightly_2: "), "{again}");
+    world.run("-c taxi apply plan.json --yes").expect(0);
+}
+
+#[test]
+fn what_was_reviewed_is_applied_from_other_definitions_if_they_change_the_same() {
+    let world = World::applied();
+    let reviewed = "-c taxi apply --reviewed plan.json --yes";
+    world.edit("taxi/features.yaml", "ttl: 100d", "ttl: 50d");
+    world.run(SAVE).expect(0);
+    // Another change is made and applied meanwhile: the plan is stale, what it changes is not.
+    world.edit("taxi/features.yaml", "ttl: 50d", "ttl: 100d");
+    world.edit("taxi/features.yaml", "somebody who drives", "a driver");
+    world.run("-c taxi apply --yes").expect(0);
+    world.edit("taxi/features.yaml", "ttl: 100d", "ttl: 50d");
+    world.run("-c taxi apply plan.json --yes").expect(9);
+    // Not if the definitions say more, or less.
+    world.edit("taxi/features.yaml", "owner: drivers@example.com", "owner: others@example.com");
+    let registry = std::fs::read(world.path().join("taxi/data/registry.db")).unwrap();
+    let refused = world.run(reviewed).expect(9);
+    for part in [
+        "The change that was reviewed:\n\n~ feature view driver_hourly_stats\n  ~ ttl  100d -> 50d\n",
+        "The change now, which was not written:\n\n~ feature view driver_hourly_stats\n",
+        "  ~ owner  drivers@example.com -> others@example.com\n",
+        "error: the definitions would change something else than the plan in `plan.json`; nothing was written\n\
+         hint: the project or the definitions have changed since: look at the change now, and plan again\n",
+    ] {
+        assert!(refused.err.contains(part), "`{part}` is not in\n{}", refused.err);
+    }
+    let json = world.run(&format!("{reviewed} --output-format json")).expect(9);
+    let json: Value = serde_json::from_str(&json.err).unwrap();
+    assert_eq!(json["error"]["details"]["own_change"]["summary"]["updated"], 1);
+    assert_eq!(
+        json["error"]["details"]["reviewed_change"]["changes"][0]["fields"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(std::fs::read(world.path().join("taxi/data/registry.db")).unwrap(), registry);
+    world.edit("taxi/features.yaml", "owner: others@example.com", "owner: drivers@example.com");
+    assert_eq!(world.run(&format!("{reviewed} --output-format json")).expect(0).json()["applied"], true);
+    // Where nothing is left to do, nothing is refused.
+    assert_eq!(world.run(&format!("{reviewed} --output-format json")).expect(0).json()["applied"], false);
+    world.run("-c taxi apply plan.json --reviewed plan.json --yes").expect(2);
+}

@@ -10,6 +10,7 @@ use super::impact::{breaks_of, usages};
 use super::plan::{Action, FieldChange, ObjectChange, ObjectRef, Plan};
 use super::state::State;
 use crate::dtype::dtype_name;
+use crate::kept::Kept;
 use crate::kind::Kind;
 use crate::model::{Catalog, Definitions, FeatureView, OnDemandInput, Projection, ViewKind};
 
@@ -18,14 +19,24 @@ use crate::model::{Catalog, Definitions, FeatureView, OnDemandInput, Projection,
 /// Objects are compared by meaning: times, states and embedded copies say nothing, and a field that a service or an
 /// on-demand view stored with another description or other tags is no difference of theirs.
 pub fn diff(current: &Catalog, desired: &Definitions) -> Plan {
-    let (before, after) = (State::before(current), State::after(current, desired));
+    compare(current, desired, &Kept::of(current, desired))
+}
+
+/// What another writer made of a project: as [`diff`], but whatever is of a managed kind and gone counts as deleted.
+pub fn diff_states(before: &Catalog, after: &Catalog) -> Plan {
+    compare(before, &after.as_definitions(), &Kept::of_other_kinds(before))
+}
+
+/// The difference, without what `kept` holds.
+pub(super) fn compare(current: &Catalog, desired: &Definitions, kept: &Kept) -> Plan {
+    let (before, after) = (State::before(current), State::after(current, desired, kept));
     let mut plan = Plan {
         project: desired.project.name.clone(),
-        not_managed: current.unmanaged.clone(),
-        conflicts: conflicts(current, desired),
+        not_managed: kept.list().to_vec(),
+        conflicts: conflicts(current, desired, kept),
         ..Plan::default()
     };
-    compare_all(current, desired, &before, &mut plan);
+    compare_all(current, desired, kept, &before, &mut plan);
     plan.changes.sort_by(|left, right| left.object.cmp(&right.object));
     plan.unchanged.sort();
     let mut breaks = breaks_of(&before, &after);
@@ -39,22 +50,22 @@ pub fn diff(current: &Catalog, desired: &Definitions) -> Plan {
     plan
 }
 
-fn compare_all(current: &Catalog, desired: &Definitions, before: &State<'_>, plan: &mut Plan) {
+fn compare_all(current: &Catalog, desired: &Definitions, kept: &Kept, before: &State<'_>, plan: &mut Plan) {
     let project = current.project_object.as_ref().map(|project| (project.name.as_str(), of_project(project)));
     let wanted = [(desired.project.name.as_str(), of_project(&desired.project))];
-    compare_kind(Kind::Project, project, wanted, |_| false, plan);
+    compare_kind(Kind::Project, project, wanted, kept, plan);
     compare_kind(
         Kind::Entity,
         current.entities.iter().map(|entity| (entity.name.as_str(), of_entity(entity))),
         desired.entities.iter().map(|entity| (entity.name.as_str(), of_entity(entity))),
-        |name| current.keeps_entity(name),
+        kept,
         plan,
     );
     compare_kind(
         Kind::DataSource,
         current.data_sources.iter().map(|source| (source.name.as_str(), of_source(source))),
         desired.data_sources.iter().map(|source| (source.name.as_str(), of_source(source))),
-        |name| current.keeps_data_source(name),
+        kept,
         plan,
     );
     let managed = current.feature_views.iter().filter(|view| view.kind == ViewKind::Feature);
@@ -62,7 +73,7 @@ fn compare_all(current: &Catalog, desired: &Definitions, before: &State<'_>, pla
         Kind::FeatureView,
         managed.map(|view| (view.name.as_str(), of_view(view))),
         desired.feature_views.iter().map(|view| (view.name.as_str(), of_view(view))),
-        |name| current.keeps_view(name),
+        kept,
         plan,
     );
     add_stale_sources(current, desired, plan);
@@ -70,14 +81,14 @@ fn compare_all(current: &Catalog, desired: &Definitions, before: &State<'_>, pla
         Kind::OnDemandFeatureView,
         current.on_demand_feature_views.iter().map(|view| (view.name.as_str(), of_on_demand_view(view))),
         desired.on_demand_feature_views.iter().map(|view| (view.name.as_str(), of_on_demand_view(view))),
-        |name| current.keeps_view(name),
+        kept,
         plan,
     );
     compare_kind(
         Kind::FeatureService,
         current.feature_services.iter().map(|service| (service.name.as_str(), of_service(service))),
         desired.feature_services.iter().map(|service| (service.name.as_str(), of_service(service))),
-        |_| false,
+        kept,
         plan,
     );
     drop_explained_types(before, plan);
@@ -87,7 +98,7 @@ fn compare_kind<'a>(
     kind: Kind,
     current: impl IntoIterator<Item = (&'a str, Attributes)>,
     desired: impl IntoIterator<Item = (&'a str, Attributes)>,
-    is_kept: impl Fn(&str) -> bool,
+    kept: &Kept,
     plan: &mut Plan,
 ) {
     let mut current: BTreeMap<&str, Attributes> = current.into_iter().collect();
@@ -101,7 +112,7 @@ fn compare_kind<'a>(
             },
         }
     }
-    for (name, held) in current.into_iter().filter(|(name, _)| !is_kept(name)) {
+    for (name, held) in current.into_iter().filter(|(name, _)| !kept.has(kind, name)) {
         let object = ObjectRef { kind, name: name.to_owned() };
         add(object, Action::Delete, changes(&held, &Attributes::default()), plan);
     }
@@ -186,6 +197,9 @@ fn add_stale_sources(current: &Catalog, desired: &Definitions, plan: &mut Plan) 
     let held_views: BTreeMap<&str, &FeatureView> =
         of_features.map(|view| (view.name.as_str(), view)).collect();
     let unchanged: BTreeSet<ObjectRef> = plan.unchanged.iter().cloned().collect();
+    let changes_at: BTreeMap<ObjectRef, usize> =
+        plan.changes.iter().enumerate().map(|(at, change)| (change.object.clone(), at)).collect();
+    let mut behind = BTreeSet::new();
     for view in &desired.feature_views {
         let held = held_views.get(view.name.as_str()).filter(|held| held.source.name == view.source.name);
         let source = ObjectRef { kind: Kind::DataSource, name: view.source.name.clone() };
@@ -201,20 +215,21 @@ fn add_stale_sources(current: &Catalog, desired: &Definitions, plan: &mut Plan) 
             ..change
         });
         let object = ObjectRef { kind: Kind::FeatureView, name: view.name.clone() };
-        match plan.changes.iter_mut().find(|change| change.object == object) {
+        match changes_at.get(&object).and_then(|at| plan.changes.get_mut(*at)) {
             Some(change) => change.fields.extend(fields),
             None => {
-                plan.unchanged.retain(|unchanged| *unchanged != object);
+                behind.insert(object.clone());
                 add(object, Action::Update, fields.collect(), plan);
             }
         }
     }
+    plan.unchanged.retain(|unchanged| !behind.contains(unchanged));
 }
 
 /// Services and on-demand views hold copies of types. A copy that followed its view up to now is not a difference of
 /// theirs: the view's own change says it.
 fn drop_explained_types(before: &State<'_>, plan: &mut Plan) {
-    let mut settled = Vec::new();
+    let mut settled = BTreeSet::new();
     for change in &mut plan.changes {
         let name = change.object.name.as_str();
         let (field, projections): (_, Vec<(&str, &Projection)>) = match change.object.kind {
@@ -244,7 +259,7 @@ fn drop_explained_types(before: &State<'_>, plan: &mut Plan) {
             current.is_none_or(|current| dtype_name(current) != *old)
         });
         if change.fields.is_empty() && change.action == Action::Update {
-            settled.push(change.object.clone());
+            settled.insert(change.object.clone());
         }
     }
     plan.changes.retain(|change| !settled.contains(&change.object));
@@ -252,31 +267,34 @@ fn drop_explained_types(before: &State<'_>, plan: &mut Plan) {
 }
 
 /// Names that a kept object already has: Feast finds views of all kinds, and sources, by one name whatever its case.
-fn conflicts(current: &Catalog, desired: &Definitions) -> Vec<String> {
+fn conflicts(current: &Catalog, desired: &Definitions, kept: &Kept) -> Vec<String> {
     let views = desired.feature_views.iter().map(|view| (Kind::FeatureView, view.name.as_str()));
     let on_demand = desired.on_demand_feature_views.iter();
     let on_demand = on_demand.map(|view| (Kind::OnDemandFeatureView, view.name.as_str()));
     let mut found = Vec::new();
+    let kept_views = kept.views_in_lower_case();
     for (kind, name) in views.chain(on_demand) {
-        for (taken_by, taken) in &current.unmanaged {
-            let same_list = match taken_by.as_str() {
+        for (taken_by, taken) in kept_views.get(&name.to_ascii_lowercase()).into_iter().flatten() {
+            let same_list = match *taken_by {
                 "FeatureView" | "BatchFeatureView" => kind == Kind::FeatureView,
                 "OnDemandFeatureView" => kind == Kind::OnDemandFeatureView,
                 _ => false,
             };
-            let is_view = taken_by.ends_with("View");
-            if is_view && taken.eq_ignore_ascii_case(name) && !(same_list && taken == name) {
+            if !(same_list && *taken == name) {
                 found.push(format!("{kind} `{name}` has the name of {taken_by} `{taken}`, which is kept"));
             }
         }
     }
+    let mut kept_sources: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for source in current.data_sources.iter().filter(|source| kept.has(Kind::DataSource, &source.name)) {
+        kept_sources.entry(source.name.to_ascii_lowercase()).or_default().push(&source.name);
+    }
     for source in &desired.data_sources {
-        let is_taken = |taken: &str| taken != source.name && taken.eq_ignore_ascii_case(&source.name);
-        let kept = current.data_sources.iter().filter(|taken| current.keeps_data_source(&taken.name));
-        for taken in kept.filter(|taken| is_taken(&taken.name)) {
+        let taken = kept_sources.get(&source.name.to_ascii_lowercase()).into_iter().flatten();
+        for taken in taken.filter(|taken| **taken != source.name) {
             found.push(format!(
-                "data source `{}` has the name of data source `{}`, which is kept",
-                source.name, taken.name
+                "data source `{}` has the name of data source `{taken}`, which is kept",
+                source.name
             ));
         }
     }

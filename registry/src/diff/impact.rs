@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attributes::name_to_use;
-use super::lost::{Lost, lost_features, lost_request_values, lost_spine};
+use super::lost::{Lost, Part, lost_of_part, lost_request_values};
 use super::plan::{Action, Break, Effect, FieldChange, ObjectChange, ObjectRef, Usage};
 use super::state::State;
 use crate::kind::Kind;
@@ -39,8 +39,8 @@ fn breaks_of_services(before: &State<'_>, after: &State<'_>, breaks: &mut Breaks
         for projection in &service.projections {
             let prefix = name_to_use(projection);
             let same = now.projections.iter().find(|now| name_to_use(now) == prefix);
-            note(&user, lost_features(prefix, projection, same, before, after), breaks);
-            note(&user, lost_spine(prefix, projection, same, before, after), breaks);
+            let part = Part { prefix, projection, now: same };
+            note(&user, lost_of_part(part, before, after), breaks);
         }
     }
 }
@@ -56,8 +56,8 @@ fn breaks_of_on_demand_views(before: &State<'_>, after: &State<'_>, breaks: &mut
                         Some(OnDemandInput::View(now)) => Some(now),
                         _ => None,
                     };
-                    note(&user, lost_features(input, projection, same, before, after), breaks);
-                    note(&user, lost_spine(input, projection, same, before, after), breaks);
+                    let part = Part { prefix: input, projection, now: same };
+                    note(&user, lost_of_part(part, before, after), breaks);
                 }
                 (OnDemandInput::Request(old), Some(OnDemandInput::Request(new))) => {
                     if let (SourceKind::Request { schema: old }, SourceKind::Request { schema: new }) =
@@ -77,9 +77,8 @@ fn breaks_of_datasets(before: &State<'_>, after: &State<'_>, breaks: &mut Breaks
     for (name, dataset) in &before.datasets {
         let user = ObjectRef { kind: Kind::SavedDataset, name: (*name).to_owned() };
         for part in before.parts_of(dataset) {
-            let prefix = name_to_use(&part);
-            note(&user, lost_features(prefix, &part, Some(&part), before, after), breaks);
-            note(&user, lost_spine(prefix, &part, Some(&part), before, after), breaks);
+            let part = Part { prefix: name_to_use(&part), projection: &part, now: Some(&part) };
+            note(&user, lost_of_part(part, before, after), breaks);
         }
         let gone = dataset
             .feature_service
@@ -124,9 +123,10 @@ fn breaks_through_others(before: &State<'_>, after: &State<'_>, breaks: &mut Bre
 /// The users of what changes, each with what the change does to it.
 pub(super) fn usages(change: &ObjectChange, users: BTreeSet<ObjectRef>) -> Vec<Usage> {
     let is_felt = is_felt(change);
+    let broken: BTreeSet<&ObjectRef> = change.breaks.iter().map(|found| &found.user).collect();
     let usage = |object: ObjectRef| {
         let effect = match is_felt {
-            _ if change.breaks.iter().any(|found| found.user == object) => Effect::Breaks,
+            _ if broken.contains(&object) => Effect::Breaks,
             true => Effect::Changes,
             false => Effect::Nothing,
         };

@@ -12,14 +12,26 @@ pub(super) struct Lost {
     pub(super) reason: String,
 }
 
+/// A part of a view that somebody uses, before and after a change.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    /// The name under which it is used.
+    pub(super) prefix: &'a str,
+    pub(super) projection: &'a Projection,
+    /// The part of that name now.
+    pub(super) now: Option<&'a Projection>,
+}
+
+/// All that the user of a part loses.
+pub(super) fn lost_of_part(part: Part<'_>, before: &State<'_>, after: &State<'_>) -> Vec<Lost> {
+    let mut found = lost_features(part, before, after);
+    found.extend(lost_spine(part, before, after));
+    found
+}
+
 /// Features that the view had and has no more, or has under another type and that are still selected.
-pub(super) fn lost_features(
-    prefix: &str,
-    projection: &Projection,
-    now: Option<&Projection>,
-    before: &State<'_>,
-    after: &State<'_>,
-) -> Vec<Lost> {
+fn lost_features(part: Part<'_>, before: &State<'_>, after: &State<'_>) -> Vec<Lost> {
+    let Part { prefix, projection, now } = part;
     let view = projection.view.as_str();
     if !before.has_view(view) {
         return Vec::new();
@@ -52,13 +64,8 @@ pub(super) fn lost_features(
 }
 
 /// Columns that a spine must bring now and had not to bring before, must bring as another type, or brings in vain.
-pub(super) fn lost_spine(
-    prefix: &str,
-    projection: &Projection,
-    now: Option<&Projection>,
-    before: &State<'_>,
-    after: &State<'_>,
-) -> Vec<Lost> {
+fn lost_spine(part: Part<'_>, before: &State<'_>, after: &State<'_>) -> Vec<Lost> {
+    let Part { prefix, projection, now } = part;
     let view = projection.view.as_str();
     let Some(now) = now.filter(|now| now.view == view && after.has_view(view)) else { return Vec::new() };
     let column = |key: &Field| now.join_key_map.get(&key.name).unwrap_or(&key.name).clone();

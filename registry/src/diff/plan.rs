@@ -132,6 +132,18 @@ impl Plan {
         !self.changes.is_empty()
     }
 
+    /// Whether it changes the same objects in the same way, and breaks the same. Who else uses them may differ.
+    pub fn makes_the_changes_of(&self, other: &Self) -> bool {
+        let what = |change: &ObjectChange| ObjectChange { used_by: Vec::new(), ..change.clone() };
+        self.changes.iter().map(what).eq(other.changes.iter().map(what))
+    }
+
+    /// Whether a saved dataset breaks, which then cannot be made again.
+    pub fn breaks_saved_datasets(&self) -> bool {
+        let mut users = self.changes.iter().flat_map(|change| &change.breaks).map(|found| &found.user);
+        users.any(|user| user.kind == Kind::SavedDataset)
+    }
+
     /// What breaks, each once.
     pub fn broken(&self) -> BTreeSet<&ObjectRef> {
         self.changes.iter().flat_map(|change| &change.breaks).map(|found| &found.user).collect()

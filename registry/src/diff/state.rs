@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::attributes::name_to_use;
 use super::plan::ObjectRef;
+use crate::kept::Kept;
 use crate::kind::Kind;
 use crate::model::{
     Catalog, DatasetRecipe, Definitions, Entity, FeatureService, FeatureView, Field, OnDemandFeatureView,
@@ -39,19 +40,22 @@ impl<'a> State<'a> {
     }
 
     /// What it will hold: what is defined, and what is kept because it is not managed.
-    pub(super) fn after(current: &'a Catalog, desired: &'a Definitions) -> Self {
+    pub(super) fn after(current: &'a Catalog, desired: &'a Definitions, kept: &Kept) -> Self {
         let mut state = Self {
-            services: desired.feature_services.iter().map(|it| (it.name.as_str(), it)).collect(),
             datasets: current.saved_datasets.iter().map(|it| (it.name.as_str(), it)).collect(),
             ..Self::default()
         };
-        let kept = current.entities.iter().filter(|it| current.keeps_entity(&it.name));
-        state.entities.extend(kept.chain(&desired.entities).map(|it| (it.name.as_str(), it)));
-        let kept = current.feature_views.iter().filter(|it| current.keeps_view(&it.name));
-        state.views.extend(kept.chain(&desired.feature_views).map(|it| (it.name.as_str(), it)));
-        let kept = current.on_demand_feature_views.iter().filter(|it| current.keeps_view(&it.name));
-        let all = kept.chain(&desired.on_demand_feature_views);
+        // What is defined stands for what was kept under its name.
+        let stays = current.entities.iter().filter(|it| kept.has(Kind::Entity, &it.name));
+        state.entities.extend(stays.chain(&desired.entities).map(|it| (it.name.as_str(), it)));
+        let stays = current.feature_views.iter().filter(|it| kept.has(Kind::FeatureView, &it.name));
+        state.views.extend(stays.chain(&desired.feature_views).map(|it| (it.name.as_str(), it)));
+        let on_demand = &current.on_demand_feature_views;
+        let stays = on_demand.iter().filter(|it| kept.has(Kind::OnDemandFeatureView, &it.name));
+        let all = stays.chain(&desired.on_demand_feature_views);
         state.on_demand.extend(all.map(|it| (it.name.as_str(), it)));
+        let stays = current.feature_services.iter().filter(|it| kept.has(Kind::FeatureService, &it.name));
+        state.services.extend(stays.chain(&desired.feature_services).map(|it| (it.name.as_str(), it)));
         state.note_users();
         state
     }

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::compare::diff;
+use super::compare::compare;
 use super::json::plan_json;
 use super::markdown::change_markdown;
 use super::plan::{Action, ObjectRef, Plan};
 use super::text::{change_lines, count_lines};
 use crate::document::{ObjectKind, RegistryDocument};
+use crate::kept::{Kept, kind_of};
 use crate::kind::Kind;
 use crate::model::{Catalog, Definitions, Project, ViewKind};
 
@@ -45,7 +46,7 @@ pub fn diff_versions(before: &RegistryDocument, after: &RegistryDocument, projec
     let mut was = everything(&old);
     // A dataset that went cannot break.
     was.saved_datasets.retain(|dataset| new.saved_datasets.iter().any(|it| it.name == dataset.name));
-    let mut plan = diff(&was, &as_wanted(&new));
+    let mut plan = compare(&was, &as_wanted(&new), &Kept::default());
     if new.project_object.is_none() {
         // What is wanted always has a project; a version need not.
         plan.unchanged.retain(|object| object.kind != Kind::Project);
@@ -106,25 +107,13 @@ fn others(
             (Some(_), None) => Action::Delete,
             _ => continue,
         };
-        let told = told_as(kind).map(|kind| ObjectRef { kind, name: name.clone() });
+        let told = kind_of(kind).map(|kind| ObjectRef { kind, name: name.clone() });
         if !plan.changes.iter().any(|change| Some(&change.object) == told.as_ref()) {
             found.push(OtherChange { kind: kind.clone(), name: name.clone(), action });
         }
     }
     found.sort();
     found
-}
-
-/// The kind under which the plan tells of an object of this class; `None` for classes that a catalog only names.
-fn told_as(class: &str) -> Option<Kind> {
-    match class {
-        "Permission" | "SavedDataset" | "ValidationReference" | "FeatureTable" => None,
-        "Entity" => Some(Kind::Entity),
-        "OnDemandFeatureView" => Some(Kind::OnDemandFeatureView),
-        "FeatureService" => Some(Kind::FeatureService),
-        view if view.ends_with("View") => Some(Kind::FeatureView),
-        _ => Some(Kind::DataSource),
-    }
 }
 
 /// The difference as lines of text, without saying between what.

@@ -1,5 +1,7 @@
 //! One change of one project: objects put in and taken out, everything else left as it is.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use backsight_proto::feast::core;
 use chrono::{DateTime, Utc};
 use prost::Message;
@@ -41,10 +43,15 @@ impl Stamp<'_> {
     }
 }
 
-/// A document that is being changed.
+/// A document that is being changed. New objects stand aside until [`Edit::settled`] puts them in their places: so each
+/// change costs the same, however many objects there are.
 #[derive(Debug)]
 pub(crate) struct Edit<'a, 'b> {
-    pub(crate) records: Vec<Record>,
+    records: Vec<Record>,
+    /// New objects, in the order in which they came.
+    added: Vec<Record>,
+    /// Where the project's objects are.
+    places: BTreeMap<ObjectKind, BTreeMap<String, Place>>,
     pub(crate) history: VersionHistory,
     pub(crate) project: &'a str,
     pub(crate) now: Timestamp,
@@ -52,10 +59,19 @@ pub(crate) struct Edit<'a, 'b> {
     is_changed: bool,
 }
 
+/// Where an object is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Old(usize),
+    New(usize),
+}
+
 impl<'a, 'b> Edit<'a, 'b> {
     pub(crate) fn new(document: &RegistryDocument, project: &'a str, stamp: &'a mut Stamp<'b>) -> Self {
         Self {
             records: document.records.clone(),
+            added: Vec::new(),
+            places: places(&document.records, project),
             history: VersionHistory::read(&document.records),
             project,
             now: stamp.timestamp(),
@@ -66,7 +82,7 @@ impl<'a, 'b> Edit<'a, 'b> {
 
     /// Whether the project has this object.
     pub(crate) fn has(&self, kind: ObjectKind, name: &str) -> bool {
-        self.position(kind, name).is_some()
+        self.record(kind, name).is_some()
     }
 
     /// Puts an object in: `build` gets the old message. An object that stays the same keeps its bytes.
@@ -107,8 +123,7 @@ impl<'a, 'b> Edit<'a, 'b> {
         }
         let mut number = self.history.next_number(self.project, name);
         if number == 0 {
-            let position = self.position(kind, name);
-            let bytes = position.and_then(|at| self.records.get(at)).map(|record| record.payload().to_vec());
+            let bytes = self.record(kind, name).map(|record| record.payload().to_vec());
             self.record_version(name, M::VIEW_TYPE, 0, bytes.unwrap_or_default());
             number = 1;
         }
@@ -123,22 +138,67 @@ impl<'a, 'b> Edit<'a, 'b> {
         let project = self.project;
         let is_gone =
             |record: &Record| record.id.as_ref().is_some_and(|id| id.project == project && is_gone(id));
-        let gone = self.records.iter().filter(|record| is_gone(record));
-        let gone: Vec<ObjectId> = gone.filter_map(|record| record.id.clone()).collect();
-        if gone.is_empty() {
+        self.settle();
+        let (gone, stays) = std::mem::take(&mut self.records).into_iter().partition(is_gone);
+        self.exchange(stays);
+        let gone: Vec<Record> = gone;
+        let has_versions =
+            |id: &&ObjectId| matches!(id.kind, ObjectKind::FeatureView | ObjectKind::OnDemandFeatureView);
+        let ids = gone.iter().filter_map(|record| record.id.as_ref());
+        let views: BTreeSet<&str> = ids.filter(has_versions).map(|id| id.name.as_str()).collect();
+        self.history.remove(project, &views);
+        self.is_changed |= !gone.is_empty();
+    }
+
+    /// Puts other records in the place of all.
+    pub(crate) fn exchange(&mut self, records: Vec<Record>) {
+        self.added.clear();
+        self.places = places(&records, self.project);
+        self.records = records;
+    }
+
+    /// The records as they are now, each in its place.
+    pub(crate) fn settled(&mut self) -> &[Record] {
+        self.settle();
+        &self.records
+    }
+
+    /// Puts each new object after the last of its kind.
+    fn settle(&mut self) {
+        if self.added.is_empty() {
             return;
         }
-        self.records.retain(|record| !is_gone(record));
-        for id in gone {
-            if matches!(id.kind, ObjectKind::FeatureView | ObjectKind::OnDemandFeatureView) {
-                self.history.remove(project, &id.name);
+        let mut last: BTreeMap<u32, usize> = BTreeMap::new();
+        for (at, record) in self.records.iter().enumerate() {
+            last.insert(record.field.number, at);
+        }
+        // The first of a kind goes to the end, and the others of that kind after it.
+        let mut kinds: Vec<u32> = Vec::new();
+        let mut waiting: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
+        for record in self.added.drain(..) {
+            let number = record.field.number;
+            if !kinds.contains(&number) {
+                kinds.push(number);
+            }
+            waiting.entry(number).or_default().push(record);
+        }
+        let mut records = Vec::with_capacity(self.records.len());
+        for (at, record) in std::mem::take(&mut self.records).into_iter().enumerate() {
+            let number = record.field.number;
+            records.push(record);
+            if last.get(&number) == Some(&at) {
+                records.extend(waiting.remove(&number).unwrap_or_default());
             }
         }
-        self.is_changed = true;
+        for number in kinds {
+            records.extend(waiting.remove(&number).unwrap_or_default());
+        }
+        self.exchange(records);
     }
 
     /// The changed document, with a fresh version id; the old one when nothing has changed.
     pub(crate) fn finish(mut self) -> RegistryDocument {
+        self.settle();
         if self.is_changed {
             let version_id = (self.stamp.next_id)().to_string();
             self.history.write(&mut self.records);
@@ -152,7 +212,7 @@ impl<'a, 'b> Edit<'a, 'b> {
     /// The changed document, with a fresh version id, when the project is not in the state `before` any more; else the
     /// old one.
     pub(crate) fn finish_if_moved(mut self, before: &RegistryDocument) -> RegistryDocument {
-        let mut records = self.records.clone();
+        let mut records = self.settled().to_vec();
         self.history.clone().write(&mut records);
         let after = RegistryDocument { records };
         if after.project_fingerprint(self.project) == before.project_fingerprint(self.project) {
@@ -162,23 +222,32 @@ impl<'a, 'b> Edit<'a, 'b> {
         self.finish()
     }
 
-    fn position(&self, kind: ObjectKind, name: &str) -> Option<usize> {
-        let is_it = |id: &ObjectId| id.kind == kind && id.project == self.project && id.name == name;
-        self.records.iter().position(|record| record.id.as_ref().is_some_and(is_it))
+    fn record(&self, kind: ObjectKind, name: &str) -> Option<&Record> {
+        match *self.places.get(&kind)?.get(name)? {
+            Place::Old(at) => self.records.get(at),
+            Place::New(at) => self.added.get(at),
+        }
+    }
+
+    fn record_mut(&mut self, kind: ObjectKind, name: &str) -> Option<&mut Record> {
+        match *self.places.get(&kind)?.get(name)? {
+            Place::Old(at) => self.records.get_mut(at),
+            Place::New(at) => self.added.get_mut(at),
+        }
     }
 
     fn old<M: Definition>(&self, kind: ObjectKind, name: &str) -> Option<M> {
-        let record = self.records.get(self.position(kind, name)?)?;
-        M::decode(record.payload()).ok()
+        M::decode(self.record(kind, name)?.payload()).ok()
     }
 
     fn put<M: Definition>(&mut self, kind: ObjectKind, name: &str, new: &M) -> Result<Vec<u8>, ApplyError> {
         self.is_changed = true;
         let id = ObjectId { kind, project: self.project.to_owned(), name: name.to_owned() };
         let bytes = new.encode_to_vec();
-        let Some(record) = self.position(kind, name).and_then(|at| self.records.get_mut(at)) else {
-            let place = place_for(&self.records, kind.field_number());
-            self.records.insert(place, Record::object(id, &bytes));
+        let Some(record) = self.record_mut(kind, name) else {
+            let place = Place::New(self.added.len());
+            self.places.entry(kind).or_default().insert(name.to_owned(), place);
+            self.added.push(Record::object(id, &bytes));
             return Ok(bytes);
         };
         let bytes = keep_unknown(kind.message_name(), record.payload(), bytes)
@@ -201,9 +270,15 @@ impl<'a, 'b> Edit<'a, 'b> {
     }
 }
 
-/// Where a new object goes: after the last of its kind.
-fn place_for(records: &[Record], number: u32) -> usize {
-    records.iter().rposition(|record| record.field.number == number).map_or(records.len(), |last| last + 1)
+/// Where the objects of a project are; of two that are called the same, the first.
+fn places(records: &[Record], project: &str) -> BTreeMap<ObjectKind, BTreeMap<String, Place>> {
+    let mut places: BTreeMap<ObjectKind, BTreeMap<String, Place>> = BTreeMap::new();
+    for (at, record) in records.iter().enumerate() {
+        if let Some(id) = record.id.as_ref().filter(|id| id.project == project) {
+            places.entry(id.kind).or_default().entry(id.name.clone()).or_insert(Place::Old(at));
+        }
+    }
+    places
 }
 
 /// Sets a field of which the last one counts.

@@ -1,4 +1,7 @@
-//! Whether a project has moved: one hash over everything that a registry holds of it.
+//! Whether a project has moved: hashes over everything that a registry holds of it.
+//!
+//! Saved datasets have a hash of their own. Retrievals write them (`--save-as`), at any hour of the day, and definitions
+//! do not decide about them: so a change that was decided on before is still the same change (ADR 0014).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,19 +11,41 @@ use thiserror::Error;
 
 use crate::document::RegistryDocument;
 use crate::document::history::VersionHistory;
+use crate::document::kind::ObjectKind;
 use crate::document::registry_document::VERSION_HISTORY;
 
+/// Bytes of a hash.
+const HASH: usize = 32;
 /// Hexadecimal digits of a fingerprint.
-const DIGITS: usize = 64;
+const DIGITS: usize = 4 * HASH;
 
 /// The state of one project, down to the last byte and time stamp, whatever the order of its objects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProjectFingerprint([u8; 32]);
+pub struct ProjectFingerprint {
+    /// Everything but saved datasets.
+    rest: [u8; HASH],
+    saved_datasets: [u8; HASH],
+}
+
+impl ProjectFingerprint {
+    /// Whether two states differ in their saved datasets at most.
+    pub fn is_same_but_saved_datasets(&self, other: &Self) -> bool {
+        self.rest == other.rest
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = &u8> {
+        self.rest.iter().chain(&self.saved_datasets)
+    }
+}
 
 impl fmt::Debug for ProjectFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProjectFingerprint(")?;
-        for byte in self.0.iter().take(6) {
+        for byte in self.rest.iter().take(6) {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("…, ")?;
+        for byte in self.saved_datasets.iter().take(6) {
             write!(f, "{byte:02x}")?;
         }
         f.write_str("…)")
@@ -30,7 +55,7 @@ impl fmt::Debug for ProjectFingerprint {
 /// All of it in hexadecimal, as it travels; [`FromStr`] reads it back.
 impl fmt::Display for ProjectFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -47,12 +72,13 @@ impl FromStr for ProjectFingerprint {
         if text.len() != DIGITS || !text.bytes().all(is_digit) {
             return Err(NoFingerprint);
         }
-        let mut bytes = [0; DIGITS / 2];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let mut found = Self { rest: [0; HASH], saved_datasets: [0; HASH] };
+        let bytes = found.rest.iter_mut().chain(&mut found.saved_datasets);
+        for (byte, pair) in bytes.zip(text.as_bytes().chunks(2)) {
             let pair = std::str::from_utf8(pair).map_err(|_| NoFingerprint)?;
             *byte = u8::from_str_radix(pair, 16).map_err(|_| NoFingerprint)?;
         }
-        Ok(Self(bytes))
+        Ok(found)
     }
 }
 
@@ -63,23 +89,28 @@ impl RegistryDocument {
             record.id.as_ref().is_some_and(|id| id.project == project)
         };
         let history = VersionHistory::read(&self.records);
-        let mut parts: Vec<(u32, &[u8])> = self
+        let of_records = self
             .records
             .iter()
             .filter(is_of_project)
-            .map(|record| (record.field.number, &record.field.whole[..]))
+            .map(|record| (record.field.number, &record.field.whole[..]));
+        let (saved_datasets, rest) = of_records
             .chain(history.raw_of_project(project).map(|whole| (VERSION_HISTORY, &whole[..])))
-            .collect();
-        // Feast takes objects out and appends them again: order says nothing.
-        parts.sort_unstable();
-        let mut hash = Sha256::new();
-        for (number, bytes) in parts {
-            hash.update(number.to_le_bytes());
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        }
-        ProjectFingerprint(hash.finalize().into())
+            .partition(|(number, _)| *number == ObjectKind::SavedDataset.field_number());
+        ProjectFingerprint { rest: hash_of(rest), saved_datasets: hash_of(saved_datasets) }
     }
+}
+
+fn hash_of(mut parts: Vec<(u32, &[u8])>) -> [u8; HASH] {
+    // Feast takes objects out and appends them again: order says nothing.
+    parts.sort_unstable();
+    let mut hash = Sha256::new();
+    for (number, bytes) in parts {
+        hash.update(number.to_le_bytes());
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().into()
 }
 
 #[cfg(test)]
@@ -92,8 +123,15 @@ mod tests {
         let fingerprint = RegistryDocument::parse(bytes).unwrap().project_fingerprint("first");
         let text = fingerprint.to_string();
         assert_eq!(text.parse(), Ok(fingerprint));
-        for wrong in ["", &text[1..], &text.to_uppercase(), &format!("{text}0"), &format!("+{}", &text[1..])]
-        {
+        assert_eq!(format!("{fingerprint:?}").matches(&text[..12]).count(), 1);
+        for wrong in [
+            "",
+            &text[1..],
+            &text[64..],
+            &text.to_uppercase(),
+            &format!("{text}0"),
+            &format!("+{}", &text[1..]),
+        ] {
             assert_eq!(wrong.parse::<ProjectFingerprint>(), Err(NoFingerprint), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! The version history of views, changed record by record so that the others keep their bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backsight_proto::feast::core::{FeatureViewVersionHistory, FeatureViewVersionRecord};
 use bytes::Bytes;
@@ -16,6 +16,8 @@ const RECORDS: u32 = 1;
 #[derive(Debug, Clone)]
 pub(crate) struct VersionHistory {
     entries: Vec<Entry>,
+    /// The number of the next version, by project and view.
+    next: BTreeMap<String, BTreeMap<String, i32>>,
     is_changed: bool,
 }
 
@@ -39,7 +41,8 @@ impl VersionHistory {
             let record = payload.and_then(|payload| FeatureViewVersionRecord::decode(payload).ok());
             Entry { field, record }
         });
-        Self { entries: entries.collect(), is_changed: false }
+        let entries: Vec<Entry> = entries.collect();
+        Self { next: next_numbers(&entries), entries, is_changed: false }
     }
 
     /// The snapshot of one version of a view.
@@ -49,27 +52,38 @@ impl VersionHistory {
         view: &'a str,
         number: i32,
     ) -> Option<&'a FeatureViewVersionRecord> {
-        self.of_view(project, view).find(move |record| record.version_number == number)
+        let is_it = move |record: &&FeatureViewVersionRecord| {
+            record.project_id == project
+                && record.feature_view_name == view
+                && record.version_number == number
+        };
+        self.entries.iter().filter_map(|entry| entry.record.as_ref()).find(is_it)
     }
 
     /// The number of the next version of a view: 0 for the first.
     pub(crate) fn next_number(&self, project: &str, view: &str) -> i32 {
-        self.of_view(project, view).map(|record| record.version_number.saturating_add(1)).max().unwrap_or(0)
+        self.next.get(project).and_then(|views| views.get(view)).copied().unwrap_or(0)
     }
 
     /// Adds a snapshot.
     pub(crate) fn push(&mut self, record: FeatureViewVersionRecord) {
         let field = WireField::length_delimited(RECORDS, &record.encode_to_vec());
+        note_next(&record, &mut self.next);
         self.entries.push(Entry { field, record: Some(record) });
         self.is_changed = true;
     }
 
-    /// Forgets a view.
-    pub(crate) fn remove(&mut self, project: &str, view: &str) {
+    /// Forgets views.
+    pub(crate) fn remove(&mut self, project: &str, views: &BTreeSet<&str>) {
+        let is_one = |record: &FeatureViewVersionRecord| {
+            record.project_id == project && views.contains(record.feature_view_name.as_str())
+        };
         let before = self.entries.len();
-        self.entries
-            .retain(|entry| !entry.record.as_ref().is_some_and(|record| is_of(record, project, view)));
-        self.is_changed |= self.entries.len() != before;
+        self.entries.retain(|entry| !entry.record.as_ref().is_some_and(is_one));
+        if self.entries.len() != before {
+            self.next = next_numbers(&self.entries);
+            self.is_changed = true;
+        }
     }
 
     /// Brings back what `version` holds of a project's views. Records that were added to a view since then stay; a
@@ -94,6 +108,7 @@ impl VersionHistory {
         let again =
             wanted.into_iter().filter(|entry| view_of(entry).is_some_and(|view| lost.contains(&view)));
         self.entries.extend(again.cloned());
+        self.next = next_numbers(&self.entries);
         self.is_changed |= before != self.entries.len() || !lost.is_empty();
     }
 
@@ -121,19 +136,16 @@ impl VersionHistory {
         let field = WireField::length_delimited(VERSION_HISTORY, &payload);
         records.insert(place.min(records.len()), Record { field, id: None });
     }
-
-    fn of_view<'a>(
-        &'a self,
-        project: &'a str,
-        view: &'a str,
-    ) -> impl Iterator<Item = &'a FeatureViewVersionRecord> {
-        self.entries
-            .iter()
-            .filter_map(|entry| entry.record.as_ref())
-            .filter(move |record| is_of(record, project, view))
-    }
 }
 
-fn is_of(record: &FeatureViewVersionRecord, project: &str, view: &str) -> bool {
-    record.project_id == project && record.feature_view_name == view
+fn next_numbers(entries: &[Entry]) -> BTreeMap<String, BTreeMap<String, i32>> {
+    let mut next = BTreeMap::new();
+    entries.iter().filter_map(|entry| entry.record.as_ref()).for_each(|record| note_next(record, &mut next));
+    next
+}
+
+fn note_next(record: &FeatureViewVersionRecord, next: &mut BTreeMap<String, BTreeMap<String, i32>>) {
+    let of_project = next.entry(record.project_id.clone()).or_default();
+    let number = of_project.entry(record.feature_view_name.clone()).or_default();
+    *number = record.version_number.saturating_add(1).max(*number);
 }

@@ -1,10 +1,10 @@
 //! Puts one project back to what an older version of the registry held of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::edit::{Edit, Stamp};
 use crate::document::history::VersionHistory;
-use crate::document::kind::ObjectKind;
+use crate::document::kind::{ObjectId, ObjectKind};
 use crate::document::registry_document::Record;
 use crate::document::{ApplyError, RegistryDocument};
 use crate::wire::{WireField, split_fields};
@@ -34,42 +34,39 @@ impl RegistryDocument {
         if !version.has_project(project) {
             return Err(ApplyError::NotInVersion { project: project.to_owned() });
         }
-        let wanted: Vec<Record> = version
-            .records
-            .iter()
-            .filter(is_of(project))
-            .map(|record| self.with_own_intervals(record))
-            .collect();
+        let own: BTreeMap<&ObjectId, &Record> =
+            self.records.iter().rev().filter_map(|own| Some((own.id.as_ref()?, own))).collect();
+        let of_project = version.records.iter().filter(is_of(project));
+        let wanted: Vec<Record> = of_project.map(|record| with_own_intervals(record, &own)).collect();
         let mut edit = Edit::new(self, project, stamp);
-        edit.records = replaced(&self.records, &wanted, project);
+        edit.exchange(replaced(&self.records, &wanted, project));
         edit.history.restore(project, &VersionHistory::read(&version.records));
         Ok(edit.finish_if_moved(self))
     }
+}
 
-    /// The record of a view with the materialization intervals that the view has here.
-    fn with_own_intervals(&self, record: &Record) -> Record {
-        let Some(id) = record.id.as_ref() else { return record.clone() };
-        if !matches!(id.kind, ObjectKind::FeatureView | ObjectKind::StreamFeatureView) {
-            return record.clone();
-        }
-        let own = self.records.iter().find(|own| own.id.as_ref() == Some(id));
-        let own = own.map(|own| meta_of(own.payload())).unwrap_or_default();
-        let held = meta_of(record.payload());
-        let is_interval = |field: &&WireField| field.number == INTERVALS;
-        if held.iter().filter(is_interval).eq(own.iter().filter(is_interval)) {
-            return record.clone();
-        }
-        let rest = held.iter().filter(|field| field.number != INTERVALS);
-        let meta: Vec<u8> =
-            rest.chain(own.iter().filter(is_interval)).flat_map(|field| field.whole.to_vec()).collect();
-        let mut payload: Vec<u8> = fields_of(record.payload())
-            .iter()
-            .filter(|field| field.number != META)
-            .flat_map(|field| field.whole.to_vec())
-            .collect();
-        payload.extend_from_slice(&WireField::length_delimited(META, &meta).whole);
-        Record::object(id.clone(), &payload)
+/// The record of a view with the materialization intervals that the view has in `own`, the registry of now.
+fn with_own_intervals(record: &Record, own: &BTreeMap<&ObjectId, &Record>) -> Record {
+    let Some(id) = record.id.as_ref() else { return record.clone() };
+    if !matches!(id.kind, ObjectKind::FeatureView | ObjectKind::StreamFeatureView) {
+        return record.clone();
     }
+    let own = own.get(id).map(|own| meta_of(own.payload())).unwrap_or_default();
+    let held = meta_of(record.payload());
+    let is_interval = |field: &&WireField| field.number == INTERVALS;
+    if held.iter().filter(is_interval).eq(own.iter().filter(is_interval)) {
+        return record.clone();
+    }
+    let rest = held.iter().filter(|field| field.number != INTERVALS);
+    let meta: Vec<u8> =
+        rest.chain(own.iter().filter(is_interval)).flat_map(|field| field.whole.to_vec()).collect();
+    let mut payload: Vec<u8> = fields_of(record.payload())
+        .iter()
+        .filter(|field| field.number != META)
+        .flat_map(|field| field.whole.to_vec())
+        .collect();
+    payload.extend_from_slice(&WireField::length_delimited(META, &meta).whole);
+    Record::object(id.clone(), &payload)
 }
 
 fn is_of(project: &str) -> impl Fn(&&Record) -> bool {

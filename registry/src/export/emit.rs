@@ -204,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::export::odd_texts::any_text;
     use crate::yaml::{self, Limits, Value, parse};
 
     fn as_node(value: &yaml::Node) -> Node {
@@ -281,60 +282,6 @@ mod tests {
             pairs[0].1 = Node::text("1d12h");
             Node::Map(pairs)
         });
-    }
-
-    fn any_text() -> impl Strategy<Value = String> {
-        let odd = prop::sample::select(vec![
-            "",
-            " ",
-            "a\n",
-            "\n",
-            "a\n\n",
-            "a\nb",
-            "a\n b\n",
-            " a\nb",
-            "a\n\tb",
-            "\ta",
-            "a\r\nb",
-            "a\n  \nb\n",
-            "a\n  ",
-            "---",
-            "...",
-            "a\n---\nb",
-            "# a\n# b",
-            "a: b\nc",
-            "'",
-            "\"",
-            "\\",
-            "{",
-            "[a",
-            "*a",
-            "&a",
-            "!a",
-            "%a",
-            "@a",
-            "`a",
-            "|",
-            ">",
-            "?",
-            "-",
-            ":",
-            "<<",
-            "=",
-            "0x1F",
-            "1e3",
-            ".inf",
-            "NaN",
-            "off",
-            "\u{85}",
-            "\u{2028}",
-            "\u{feff}a",
-            "\u{0}",
-            "\u{1f600}",
-            "a\u{a0}b",
-            "a\u{7f}\nb",
-        ]);
-        prop_oneof![odd.prop_map(str::to_owned), "[ -~\n\t]{0,12}", any::<String>()]
     }
 
     fn any_node() -> impl Strategy<Value = Node> {

@@ -8,6 +8,8 @@ mod objects;
 mod rounds;
 
 #[cfg(test)]
+mod odd_texts;
+#[cfg(test)]
 mod tests;
 
-pub use rounds::{Export, NotExpressed, export};
+pub use rounds::{Export, NotExpressed, export, not_expressed};

@@ -3,14 +3,15 @@
 //! A round leaves out at least one object; what used it is found in the next one. A chain is at most four long (source,
 //! view, on-demand view, service), so there are few rounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::emit::{comment, document};
 use super::objects::{self, Context, Document};
 use crate::definitions::{SourceFile, check_definitions};
 use crate::diff::{Action, ObjectRef, Plan, diff};
+use crate::kept::{Kept, kind_of};
 use crate::kind::Kind;
-use crate::model::{Catalog, DataSource, OnDemandInput, Project, SourceKind, ViewKind};
+use crate::model::{Catalog, DataSource, Definitions, OnDemandInput, Project, SourceKind, ViewKind};
 use crate::problem::{Position, Problem};
 
 /// A file is ended when it has grown to this, far below what the reader takes.
@@ -27,10 +28,9 @@ pub struct Export {
     pub objects: usize,
     /// Objects of kinds that definitions do not manage: (kind as Feast names it, name). Apply keeps them.
     pub not_managed: Vec<(String, String)>,
-    /// Objects of kinds that definitions do manage, which the reader of definitions refuses. Apply would delete them.
+    /// Objects of kinds that definitions do manage, which the reader of definitions refuses. Apply keeps them, too.
     pub not_expressed: Vec<NotExpressed>,
-    /// What `plan` says of the files. It has no changes but those that `not_expressed` explains and what a definition
-    /// cannot say of an object.
+    /// What `plan` says of the files. It has no changes but parts that a definition cannot say of an object.
     pub plan: Plan,
 }
 
@@ -46,10 +46,10 @@ pub struct NotExpressed {
 impl Export {
     /// What `plan` would change in objects that are exported, field by field: parts that a definition cannot say.
     pub fn inexact(&self) -> Vec<(ObjectRef, Vec<String>)> {
-        let is_left_out = |object: &ObjectRef| self.not_expressed.iter().any(|left| left.object == *object);
-        let changes = self.plan.changes.iter().filter(|change| !is_left_out(&change.object));
         let paths = |fields: &[crate::diff::FieldChange]| fields.iter().map(|field| field.path()).collect();
-        changes
+        self.plan
+            .changes
+            .iter()
             .map(|change| match change.action {
                 Action::Update => (change.object.clone(), paths(&change.fields)),
                 Action::Create | Action::Delete => (change.object.clone(), Vec::new()),
@@ -65,16 +65,53 @@ struct Piece {
     text: String,
 }
 
+/// What the reader of definitions says of a project.
+struct Judged {
+    /// What it takes.
+    pieces: Vec<Piece>,
+    /// What it makes of that.
+    definitions: Definitions,
+    not_expressed: Vec<NotExpressed>,
+}
+
+/// The objects of managed kinds that definitions cannot say, in the order of their names, each with the reason.
+///
+/// # Errors
+/// As [`export`].
+pub fn not_expressed(catalog: &Catalog) -> Result<Vec<NotExpressed>, Vec<Problem>> {
+    Ok(judge(catalog)?.not_expressed)
+}
+
 /// The managed objects of a project as definitions. Objects stand in the order of their names.
 ///
 /// # Errors
 /// The reader refuses a file as a whole, which it does to no file of ours: its findings.
 pub fn export(catalog: &Catalog) -> Result<Export, Vec<Problem>> {
+    let Judged { pieces, definitions, not_expressed } = judge(catalog)?;
+    let written: BTreeSet<(Kind, &str)> =
+        pieces.iter().map(|piece| (piece.object.kind, piece.object.name.as_str())).collect();
+    let left_out: BTreeSet<(Kind, &str)> =
+        not_expressed.iter().map(|left| (left.object.kind, left.object.name.as_str())).collect();
+    let plan = diff(catalog, &definitions);
+    let is_told = |(class, name): &&(String, String)| {
+        kind_of(class).is_some_and(|kind| {
+            let object = (kind, name.as_str());
+            written.contains(&object) || left_out.contains(&object)
+        })
+    };
+    let not_managed = plan.not_managed.iter().filter(|object| !is_told(object)).cloned().collect();
+    let mut export = Export { files: Vec::new(), objects: pieces.len(), not_managed, not_expressed, plan };
+    export.files = layout(&pieces, &comments(&export)).0;
+    Ok(export)
+}
+
+fn judge(catalog: &Catalog) -> Result<Judged, Vec<Problem>> {
     let mut pieces = pieces(catalog);
     let mut not_expressed: Vec<NotExpressed> = Vec::new();
     let project = Project::named(&catalog.project);
     let definitions = loop {
         let (files, places) = layout(&pieces, "");
+        let places = by_file(places);
         let problems = match check_definitions(&files, project.clone()) {
             Ok(loaded) => break loaded.definitions,
             Err(problems) => problems,
@@ -97,29 +134,13 @@ pub fn export(catalog: &Catalog) -> Result<Export, Vec<Problem>> {
         });
     };
     not_expressed.sort_by(|left, right| left.object.cmp(&right.object));
-    let written: BTreeSet<(Kind, &str)> =
-        pieces.iter().map(|piece| (piece.object.kind, piece.object.name.as_str())).collect();
-    let is_written = |kind: &str, name: &str| match kind {
-        "Entity" => written.contains(&(Kind::Entity, name)),
-        "FileSource" => written.contains(&(Kind::DataSource, name)),
-        _ => false,
-    };
-    let not_managed: Vec<(String, String)> =
-        catalog.unmanaged.iter().filter(|(kind, name)| !is_written(kind, name)).cloned().collect();
-    let mut export = Export {
-        files: Vec::new(),
-        objects: pieces.len(),
-        not_managed,
-        not_expressed,
-        plan: diff(catalog, &definitions),
-    };
-    export.files = layout(&pieces, &comments(&export)).0;
-    Ok(export)
+    Ok(Judged { pieces, definitions, not_expressed })
 }
 
 /// Every object that definitions may be able to say.
 fn pieces(catalog: &Catalog) -> Vec<Piece> {
     let context = Context::of(catalog);
+    let kept = Kept::of_other_kinds(catalog);
     let mut pieces = Vec::new();
     let mut add = |kind: Kind, name: &str, file: &'static str, keys: Document| {
         let object = ObjectRef { kind, name: name.to_owned() };
@@ -135,9 +156,12 @@ fn pieces(catalog: &Catalog) -> Vec<Piece> {
     }
     let views = || {
         let own = catalog.feature_views.iter().filter(|view| view.kind == ViewKind::Feature);
-        own.filter(|view| !catalog.keeps_view(&view.name))
+        own.filter(|view| !kept.has(Kind::FeatureView, &view.name))
     };
-    let on_demand = || catalog.on_demand_feature_views.iter().filter(|view| !catalog.keeps_view(&view.name));
+    let on_demand = || {
+        let own = catalog.on_demand_feature_views.iter();
+        own.filter(|view| !kept.has(Kind::OnDemandFeatureView, &view.name))
+    };
     let requests = on_demand().flat_map(|view| view.inputs.values()).filter_map(|input| match input {
         OnDemandInput::Request(source) => Some(source),
         OnDemandInput::View(_) => None,
@@ -213,10 +237,22 @@ fn layout(pieces: &[Piece], comments: &str) -> (Vec<SourceFile>, Vec<Place>) {
     (files, places)
 }
 
-fn piece_at(places: &[Place], position: &Position) -> Option<usize> {
-    places
-        .iter()
-        .position(|(file, first, last)| *file == *position.file && (*first..=*last).contains(&position.line))
+/// For each file: first line, last line and number of each piece, from top to bottom.
+type PlacesByFile = BTreeMap<String, Vec<(usize, usize, usize)>>;
+
+fn by_file(places: Vec<Place>) -> PlacesByFile {
+    let mut files = PlacesByFile::new();
+    for (index, (file, first, last)) in places.into_iter().enumerate() {
+        files.entry(file).or_default().push((first, last, index));
+    }
+    files
+}
+
+fn piece_at(places: &PlacesByFile, position: &Position) -> Option<usize> {
+    let of_file = places.get(&*position.file)?;
+    let next = of_file.partition_point(|(first, _, _)| *first <= position.line);
+    let (_, last, index) = of_file.get(next.checked_sub(1)?)?;
+    (position.line <= *last).then_some(*index)
 }
 
 /// What the files do not say.
@@ -233,7 +269,7 @@ fn comments(export: &Export) -> String {
         export.not_managed.iter().map(|(kind, name)| format!("{kind} {name}")).collect(),
     );
     section(
-        "Cannot be said by definitions; apply would delete them from the registry:",
+        "Cannot be said by definitions; apply keeps them in the registry:",
         export
             .not_expressed
             .iter()

@@ -26,9 +26,12 @@ const SECRETS: &[(&str, &str)] = &[
     ("token", SECRET),
 ];
 
+/// Stands for no scheduler.
+const NO_SCHEDULER: &str = "none";
+
 /// Keys of `backsight`; each has an entry in [`super::SETTINGS`].
 pub(super) const BACKSIGHT_KEYS: &[&str] =
-    &["scheduler", "state", "s3", "memory_limit", "spill_dir", "spill_limit", "target_partitions"];
+    &["scheduler", "local_only", "state", "s3", "memory_limit", "spill_dir", "spill_limit", "target_partitions"];
 /// Keys of `backsight.s3`; each has an entry in [`super::SETTINGS`].
 pub(super) const S3_KEYS: &[&str] = &["endpoint", "region", "allow_http", "virtual_hosted_style"];
 
@@ -41,10 +44,18 @@ pub(super) fn read_backsight(
     let node = config.get("backsight").map(|pair| &pair.value);
     let section = node.and_then(|node| Reader::open(node, "`backsight`".to_owned(), &keys, problems));
     let scheduler = section.as_ref().and_then(|section| section.text("scheduler", problems));
-    if let Some(url) = &scheduler {
+    if let Some(url) = scheduler.as_ref().filter(|url| url.value != NO_SCHEDULER) {
         check_url(url, "`backsight.scheduler`", &["http", "https"], "http://host:50050", problems);
     }
     settings.either("backsight.scheduler", as_given(&scheduler), "");
+    let local_only = section.as_ref().and_then(|section| section.boolean("local_only", problems));
+    let shown = local_only.as_ref().map(|flag| (if flag.value { "true" } else { "false" }, &flag.position));
+    settings.either("backsight.local_only", shown, "false");
+    let is_local = local_only.is_some_and(|flag| flag.value);
+    if let Some(url) = scheduler.as_ref().filter(|url| is_local && url.value != NO_SCHEDULER) {
+        let message = "`backsight.local_only` goes through no scheduler, but `backsight.scheduler` names one";
+        problems.push_hint(&url.position, message, "leave out one of the two");
+    }
     let state = section.as_ref().and_then(|section| section.text("state", problems));
     if let Some(url) = &state {
         let schemes = ["sqlite", "postgres", "postgresql"];
@@ -70,6 +81,7 @@ pub(super) fn read_backsight(
     settings.either("backsight.target_partitions", shown.as_ref().map(|(text, at)| (text.as_str(), *at)), "");
     BacksightConfig {
         scheduler: scheduler.map(|text| text.value),
+        local_only: is_local,
         state: state.map(|text| text.value),
         s3,
         memory_limit,

@@ -51,6 +51,8 @@ pub struct RegistryConfig {
 pub struct BacksightConfig {
     /// The scheduler that runs retrievals; none is in process.
     pub scheduler: Option<String>,
+    /// Whether commands keep off schedulers and off registries that are no local file.
+    pub local_only: bool,
     /// The scheduler's durable state.
     pub state: Option<String>,
     /// S3 as a whole.

@@ -116,6 +116,12 @@ fn read(
     reader.count("entity_key_serialization_version", problems);
     reader.boolean("coerce_tz_aware", problems);
     let backsight = read_backsight(&reader, &mut settings, problems);
+    if let Some(registry) = registry.as_ref().filter(|it| backsight.local_only && !is_local(&it.path)) {
+        let message = "`backsight.local_only` keeps the registry on this machine, but it is elsewhere";
+        let hint = "name a path, for example `local/registry.db`; a project that others share needs a configuration \
+                    without `local_only`";
+        problems.push_hint(&registry.position, message, hint);
+    }
     warn_of_misspelt_section(&reader, &mut settings);
     Some(FeatureStoreConfig {
         project: project?.value,
@@ -132,6 +138,11 @@ fn read(
 
 pub(super) fn as_given(text: &Option<Spanned<String>>) -> Option<(&str, &Position)> {
     text.as_ref().map(|text| (text.value.as_str(), &text.position))
+}
+
+/// Whether a path is one of this machine.
+fn is_local(path: &str) -> bool {
+    path.split_once("://").is_none_or(|(scheme, _)| scheme.eq_ignore_ascii_case("file"))
 }
 
 /// A key that must be there, with the nearest key that is.

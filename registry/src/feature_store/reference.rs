@@ -44,7 +44,7 @@ impl SettingEntry {
 }
 
 /// All of them, in the order in which a configuration is read and shown.
-pub const SETTINGS: [SettingEntry; 17] = [
+pub const SETTINGS: [SettingEntry; 18] = [
     entry("project", "name", "Whose objects of the registry are meant").required(),
     entry("project_description", "text", "Description of the project, unless a definition gives one"),
     entry("provider", "text", "Feast's provider; without effect here").or("local"),
@@ -74,6 +74,12 @@ pub const SETTINGS: [SettingEntry; 17] = [
     entry("backsight.scheduler", "URL", "Scheduler that commands go through, as `http://host:50050`; `none` for none")
         .variable("BACKSIGHT_SCHEDULER")
         .option("--scheduler"),
+    entry(
+        "backsight.local_only",
+        "`true` or `false`",
+        "Whether commands keep off every scheduler, whatever the variable says, and off registries that are no local file",
+    )
+    .or("false"),
     entry("backsight.state", "URL", "Where `backsight scheduler` of this repo keeps its jobs")
         .variable("BACKSIGHT_SCHEDULER__STATE")
         .option("scheduler --state"),

@@ -232,7 +232,7 @@ feature_store.yaml:4:18: `coerce_tz_aware` of the configuration must be `true` o
 registry: b
 backsight: {schedular: 'http://h:1', s3: {endpiont: x, buckets: y}}
 "#,
-        r#"feature_store.yaml:3:13: unknown key `schedular` in `backsight`; allowed: `scheduler`, `state`, `s3`, `memory_limit`, `spill_dir`, `spill_limit`, `target_partitions`
+        r#"feature_store.yaml:3:13: unknown key `schedular` in `backsight`; allowed: `scheduler`, `local_only`, `state`, `s3`, `memory_limit`, `spill_dir`, `spill_limit`, `target_partitions`
   hint: did you mean `scheduler`?
 feature_store.yaml:3:43: unknown key `endpiont` in `backsight.s3`; allowed: `endpoint`, `region`, `allow_http`, `virtual_hosted_style`
   hint: did you mean `endpoint`?
@@ -273,6 +273,18 @@ feature_store.yaml:3:96: `target_partitions` of `backsight` must be at least 1, 
 feature_store.yaml:3:116: `allow_http` of `backsight.s3` must be `true` or `false`, got the integer `3`
 feature_store.yaml:3:133: `spill_limit` of `backsight` must be a size above zero, got the integer `-1`
   hint: write `8GiB`, `512MB`, or a number of bytes
+"#,
+    ),
+    (
+        "a local project that is elsewhere",
+        r#"project: a
+registry: s3://features/registry.pb
+backsight: {local_only: true, scheduler: 'http://h:1'}
+"#,
+        r#"feature_store.yaml:2:11: `backsight.local_only` keeps the registry on this machine, but it is elsewhere
+  hint: name a path, for example `local/registry.db`; a project that others share needs a configuration without `local_only`
+feature_store.yaml:3:42: `backsight.local_only` goes through no scheduler, but `backsight.scheduler` names one
+  hint: leave out one of the two
 "#,
     ),
     (
@@ -362,6 +374,7 @@ fn every_key_of_feast_is_accepted_and_ours_are_read() {
         config.backsight,
         BacksightConfig {
             scheduler: Some("http://127.0.0.1:50050".to_owned()),
+            local_only: false,
             state: Some("postgres://me@host/db".to_owned()),
             s3: backsight_storage::S3Options {
                 endpoint: Some("http://127.0.0.1:9000".to_owned()),
@@ -399,6 +412,7 @@ fn every_key_of_feast_is_accepted_and_ours_are_read() {
             "registry.s3_endpoint = http://127.0.0.1:8333 (environment variable `FEAST_S3_ENDPOINT_URL`)",
             "offline_store.type = duckdb (fs.yaml:14:16)",
             "backsight.scheduler = http://127.0.0.1:50050 (fs.yaml:22:14)",
+            "backsight.local_only = false (default)",
             "backsight.state = postgres://me@host/db (fs.yaml:23:10)",
             "backsight.s3.endpoint = http://127.0.0.1:9000 (fs.yaml:26:18)",
             "backsight.s3.region = $REGION (fs.yaml:26:51)",
@@ -428,6 +442,15 @@ fn stores_that_read_no_files_are_refused_by_a_retrieval_only() {
     assert!(
         read("project: a\nregistry: b\noffline_store: {type: file}\n").unwrap().require_file_store().is_ok()
     );
+}
+
+#[test]
+fn a_local_project_has_a_path_and_no_scheduler() {
+    for registry in ["local/registry.db", "/srv/me/registry.db", "file:///srv/me/registry.db"] {
+        let text =
+            format!("project: a\nregistry: {registry}\nbacksight: {{local_only: true, scheduler: none}}\n");
+        assert!(read(&text).unwrap().backsight.local_only, "{registry}");
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use backsight_storage::{Location, Stores, Version};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::diff::is_unmoved;
 use crate::document::{ApplyError, ProjectFingerprint, RegistryDocument};
+use crate::model::Definitions;
 use crate::store::history::{ForeignWrite, History, HistoryEntry};
 use crate::store::{StoreError, history};
 
@@ -110,6 +112,28 @@ impl RegistryStore {
         &self,
         project: &str,
         expected: &ProjectFingerprint,
+        change: impl FnMut(&RegistryDocument) -> Result<RegistryDocument, ApplyError>,
+    ) -> Result<Written, StoreError> {
+        let is_unmoved = |document: &RegistryDocument| document.project_fingerprint(project) == *expected;
+        self.update_if(project, is_unmoved, change).await
+    }
+
+    /// As [`Self::update`], for definitions: `expected` is the project's fingerprint when they were compared with it.
+    /// Saved datasets that came or changed since are no reason to refuse, unless the change breaks one.
+    pub async fn update_to(
+        &self,
+        definitions: &Definitions,
+        expected: &ProjectFingerprint,
+        change: impl FnMut(&RegistryDocument) -> Result<RegistryDocument, ApplyError>,
+    ) -> Result<Written, StoreError> {
+        let is_unmoved = |document: &RegistryDocument| is_unmoved(document, expected, definitions);
+        self.update_if(&definitions.project.name, is_unmoved, change).await
+    }
+
+    async fn update_if(
+        &self,
+        project: &str,
+        is_unmoved: impl Fn(&RegistryDocument) -> bool,
         mut change: impl FnMut(&RegistryDocument) -> Result<RegistryDocument, ApplyError>,
     ) -> Result<Written, StoreError> {
         let mut foreign_write = None;
@@ -120,10 +144,9 @@ impl RegistryStore {
                 Some(current) => current.document.clone(),
                 None => self.parse(&[])?,
             };
-            let found = before.project_fingerprint(project);
             let ours = lost.take();
-            if found != *expected {
-                return self.moved(project, found, current, ours, attempt, foreign_write);
+            if !is_unmoved(&before) {
+                return self.moved(project, current, ours, attempt, foreign_write);
             }
             if let Some(lost) = ours {
                 // It did not become current, so it is not a version of this registry. Leaving it would do no harm.
@@ -155,7 +178,11 @@ impl RegistryStore {
                     return Ok(Written { snapshot, is_changed: true, attempts: attempt, foreign_write });
                 }
                 Err(error) if error.code() == ErrorCode::Conflict => {
-                    lost = Some(LostRound { fingerprint: document.project_fingerprint(project), kept_at });
+                    lost = Some(LostRound {
+                        before: before.project_fingerprint(project),
+                        after: document.project_fingerprint(project),
+                        kept_at,
+                    });
                     tokio::time::sleep(self.delay(attempt, &bytes)).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -205,7 +232,6 @@ impl RegistryStore {
     fn moved(
         &self,
         project: &str,
-        found: ProjectFingerprint,
         current: Option<RegistrySnapshot>,
         ours: Option<LostRound>,
         attempts: u32,
@@ -214,7 +240,7 @@ impl RegistryStore {
         let Some(snapshot) = current else {
             return Err(StoreError::Missing { location: self.location.clone() });
         };
-        if ours.is_some_and(|ours| ours.fingerprint == found) {
+        if ours.is_some_and(|ours| ours.is_in(&snapshot.document.project_fingerprint(project))) {
             return Ok(Written { snapshot, is_changed: true, attempts, foreign_write });
         }
         Err(StoreError::ProjectMoved {
@@ -237,8 +263,19 @@ impl RegistryStore {
 /// A write that another one was faster than.
 #[derive(Debug)]
 struct LostRound {
+    /// The state of the project that it started from.
+    before: ProjectFingerprint,
     /// The state in which it would have left the project.
-    fingerprint: ProjectFingerprint,
+    after: ProjectFingerprint,
     /// Where the version was kept.
     kept_at: Location,
+}
+
+impl LostRound {
+    /// Whether it became current after all: the project is as it left it. A dataset that was saved since then does not
+    /// count, if it was not datasets alone that the round was about.
+    fn is_in(&self, found: &ProjectFingerprint) -> bool {
+        let changed_more = !self.after.is_same_but_saved_datasets(&self.before);
+        self.after == *found || (changed_more && self.after.is_same_but_saved_datasets(found))
+    }
 }

@@ -56,7 +56,7 @@ fn view(name: &str, entities: &[&str], features: &[&str]) -> FeatureView {
     }
 }
 
-fn projection(view: &str, features: &[&str]) -> Projection {
+pub(crate) fn projection(view: &str, features: &[&str]) -> Projection {
     Projection {
         view: view.to_owned(),
         alias: None,
@@ -65,7 +65,7 @@ fn projection(view: &str, features: &[&str]) -> Projection {
     }
 }
 
-fn service(name: &str, projections: Vec<Projection>) -> FeatureService {
+pub(crate) fn service(name: &str, projections: Vec<Projection>) -> FeatureService {
     FeatureService {
         name: name.to_owned(),
         projections,
@@ -359,14 +359,17 @@ fn apply_is_total_over_what_it_manages_and_keeps_the_rest() {
     );
     assert_eq!(
         names(catalog.feature_views.iter().map(|it| it.name.as_str()).collect()),
-        "pushed in_warehouse batched streamed"
+        "driver_hourly_stats pushed in_warehouse batched streamed",
+        "a service that uses a push view stays, and the view that it uses beside"
     );
-    assert!(catalog.on_demand_feature_views.is_empty() && catalog.feature_services.is_empty());
+    assert!(catalog.on_demand_feature_views.is_empty());
+    assert_eq!(names(catalog.feature_services.iter().map(|it| it.name.as_str()).collect()), "routes");
     let message = registry(&after);
     assert_eq!(message.permissions.len(), 1);
     let records = message.feature_view_version_history.unwrap().records;
     let views: Vec<_> = records.iter().map(|it| it.feature_view_name.as_str()).collect();
-    assert_eq!(views, ["pushed", "in_warehouse", "batched", "streamed"], "versions of removed views go");
+    let expected = ["driver_hourly_stats", "pushed", "in_warehouse", "batched", "streamed"];
+    assert_eq!(views, expected, "versions of removed views go");
     assert_eq!(after.project_fingerprint("second"), before.project_fingerprint("second"));
 }
 
@@ -444,7 +447,8 @@ fn teardown_keeps_what_is_not_managed_here_with_its_project() {
     let catalog = after.catalog("first").unwrap();
     assert!(catalog.project_object.is_some());
     assert_eq!(catalog.unmanaged, feast().catalog("first").unwrap().unmanaged);
-    assert!(catalog.feature_services.is_empty());
+    let services: Vec<&str> = catalog.feature_services.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(services, ["routes"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod apply;
+mod moves_over;
 mod rollback;
 mod store;
 mod support;

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backsight_proto::ErrorCode;
-use backsight_registry::document::{ApplyError, RegistryDocument, Stamp};
+use backsight_registry::document::{ApplyError, RegistryDocument, SavedDataset, Stamp};
+use backsight_registry::model::Definitions;
 use backsight_registry::store::{PrunePolicy, RegistryStore, StoreError, StoreOptions, Written};
 use backsight_s3_server::{Fault, Rule, S3Server};
 use backsight_storage::{Location, StorageOptions, Stores};
@@ -16,6 +17,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::apply::small;
 use crate::support::{empty, feast, now};
 
 /// A place for a registry, and what must live as long.
@@ -480,4 +482,107 @@ async fn what_dead_writers_left_is_found_beside_the_registry_and_in_its_history(
     assert_eq!(names, [".backsight-tmp-1", ".backsight-tmp-2"]);
     assert!(!root.join(".backsight-tmp-1").exists() && root.join("data/.backsight-tmp-3").exists());
     assert!(root.join(".backsight-lock").exists(), "a lock that is removed locks nobody out");
+}
+
+/// Puts a dataset into project `a`, as a retrieval does at any hour.
+async fn save(store: &RegistryStore, name: &str, feature: &str) {
+    let dataset = SavedDataset {
+        name: name.to_owned(),
+        features: vec![feature.to_owned()],
+        join_keys: vec!["user_id".to_owned()],
+        full_feature_names: false,
+        feature_service: None,
+        uri: format!("/data/{name}"),
+        s3_endpoint: None,
+        instants: None,
+    };
+    store.save_dataset("third", &dataset, now, &mut Uuid::new_v4).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dataset_that_is_saved_meanwhile_is_in_the_way_of_what_breaks_it_only() {
+    let place = Place::local();
+    let store = place.store();
+    let apply = |wanted: &Definitions| {
+        let wanted = wanted.clone();
+        move |document: &RegistryDocument| {
+            document.apply(&wanted, &mut Stamp { now: now(), next_id: &mut Uuid::new_v4 })
+        }
+    };
+    let nothing = RegistryDocument::parse(b"").unwrap().project_fingerprint("third");
+    let mut wanted = small();
+    store.update_to(&wanted, &nothing, apply(&wanted)).await.unwrap();
+    let version = store.read().await.unwrap().document;
+    let seen = version.project_fingerprint("third");
+    save(&store, "nightly", "clicks:f").await;
+    let now_there = store.read().await.unwrap().document.project_fingerprint("third");
+    assert!(now_there != seen && now_there.is_same_but_saved_datasets(&seen));
+
+    // A rollback would take the dataset away again: nobody was asked that.
+    let back = |document: &RegistryDocument| {
+        document.rollback(&version, "third", &mut Stamp { now: now(), next_id: &mut Uuid::new_v4 })
+    };
+    let refused = store.update("third", &seen, back).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ProjectMoved { .. }), "{refused}");
+
+    // Words do nothing to a dataset.
+    wanted.feature_views[0].description = "another".to_owned();
+    let written = store.update_to(&wanted, &seen, apply(&wanted)).await.unwrap();
+    assert!(written.is_changed);
+    let held = written.snapshot.document.catalog("third").unwrap();
+    assert_eq!((held.saved_datasets.len(), held.feature_views[0].description.as_str()), (1, "another"));
+
+    // A change that takes away what a new dataset was made of is looked at again.
+    let seen = written.snapshot.document.project_fingerprint("third");
+    save(&store, "nightly_2", "clicks:g").await;
+    wanted.feature_views[0].features.retain(|feature| feature.name != "g");
+    wanted.feature_services.clear();
+    let refused = store.update_to(&wanted, &seen, apply(&wanted)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ProjectMoved { .. }), "{refused}");
+    let seen = store.read().await.unwrap().document.project_fingerprint("third");
+    store.update_to(&wanted, &seen, apply(&wanted)).await.unwrap();
+
+    // Whatever else changes is a change.
+    let seen = store.read().await.unwrap().document.project_fingerprint("third");
+    let mut other = wanted.clone();
+    other.entities[0].description = "theirs".to_owned();
+    store.update_to(&other, &seen, apply(&other)).await.unwrap();
+    save(&store, "nightly_3", "clicks:f").await;
+    let refused = store.update_to(&wanted, &seen, apply(&wanted)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ProjectMoved { .. }), "{refused}");
+}
+
+/// Our swap is made, its answer is lost, and before we look again a retrieval has saved its dataset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_was_lost_counts_although_a_dataset_was_saved_right_after_it() {
+    let place = Place::s3();
+    let store = place.store();
+    update(&store, "third", "one").await.unwrap();
+    let wanted = small();
+    let seen = store.read().await.unwrap().document.project_fingerprint("third");
+    let (send, mut made) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+    let (done, wait) = std::sync::mpsc::channel();
+    let (other, stores, location) = (place.store(), place.stores(), place.location());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let ours = made.recv().await.unwrap();
+        let current = other.read().await.unwrap();
+        stores.replace(&location, Bytes::from(ours), &current.version).await.unwrap();
+        save(&other, "nightly", "clicks:f").await;
+        done.send(()).unwrap();
+    });
+    let mut is_first = true;
+    let change = |document: &RegistryDocument| {
+        let changed = document.apply(&wanted, &mut Stamp { now: now(), next_id: &mut Uuid::new_v4 })?;
+        if std::mem::take(&mut is_first) {
+            send.send(changed.to_bytes()).unwrap();
+            wait.recv().unwrap();
+        }
+        Ok(changed)
+    };
+    let written = store.update_to(&wanted, &seen, change).await.unwrap();
+    assert!(written.is_changed && written.attempts == 2, "{written:?}");
+    tasks.join_next().await.unwrap().unwrap();
+    let catalog = store.read().await.unwrap().document.catalog("third").unwrap();
+    assert_eq!((catalog.saved_datasets.len(), catalog.feature_views.len()), (1, wanted.feature_views.len()));
 }

@@ -6,6 +6,7 @@ mod show;
 mod watch;
 
 use backsight_proto::control::JobState;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use crate::cluster::Cluster;
@@ -49,9 +50,8 @@ pub(crate) struct ListArgs {
     /// Jobs of all projects
     #[arg(long)]
     all: bool,
-    /// Only jobs in this state; may be repeated: queued, planning, running, committing, abandoning, succeeded, failed,
-    /// cancelled
-    #[arg(long = "state", value_name = "STATE", value_parser = parse_state, value_delimiter = ',')]
+    /// Only jobs in this state; may be repeated
+    #[arg(long = "state", value_name = "STATE", value_parser = states(), value_delimiter = ',')]
     states: Vec<JobState>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -95,6 +95,10 @@ async fn run_one(command: JobsCommand, cluster: &Cluster, program: &Program) -> 
         JobsCommand::Watch(args) => watch::run(cluster, &args.id, program).await,
         JobsCommand::Cancel(args) => watch::run_cancel(cluster, &args.id, args.no_wait, program).await,
     }
+}
+
+fn states() -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(STATES.map(state_name)).try_map(|name| parse_state(&name))
 }
 
 fn parse_state(text: &str) -> Result<JobState, String> {

@@ -24,7 +24,7 @@ pub(super) async fn run(cluster: &Cluster, id: &str, program: &Program) -> Resul
     if terminal.is_json() {
         terminal.print_json(&job_json(&job));
     } else {
-        terminal.print(&text(&job, Utc::now(), terminal.colour()));
+        terminal.print(&text(&job, Utc::now(), terminal.colour(), terminal.columns()));
     }
     Ok(Done::Done)
 }
@@ -36,7 +36,7 @@ pub(crate) fn show_result(job: &Job, program: &Program) -> Result<Done, Failure>
     Ok(Done::Done)
 }
 
-fn text(job: &Job, now: chrono::DateTime<Utc>, colour: bool) -> String {
+fn text(job: &Job, now: chrono::DateTime<Utc>, colour: bool, columns: Option<usize>) -> String {
     let mut text = head(job, now);
     if !job.shards.is_empty() {
         text = format!("{text}\n{}", shards(&job.shards).text());
@@ -52,7 +52,7 @@ fn text(job: &Job, now: chrono::DateTime<Utc>, colour: bool) -> String {
         text = format!("{text}\n{}", failure::of_wire(failure.clone()).text(colour));
     }
     match outcome(job) {
-        Ok(manifest) => format!("{text}\n{}", join_report(&manifest.report)),
+        Ok(manifest) => format!("{text}\n{}", join_report(&manifest.report, columns)),
         Err(_) => text,
     }
 }
@@ -230,6 +230,6 @@ WHEN (UTC)           WHAT
 error: source `x` is corrupt
 hint: look
 ";
-        assert_eq!(text(&job, DateTime::from_timestamp_millis(at).unwrap(), false), expected);
+        assert_eq!(text(&job, DateTime::from_timestamp_millis(at).unwrap(), false, None), expected);
     }
 }

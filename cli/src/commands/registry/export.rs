@@ -94,7 +94,7 @@ fn report(exported: &Export, program: &Program) {
     }
     for left in &exported.not_expressed {
         terminal.warn(&printable(format!(
-            "{} `{}` cannot be said by definitions, and apply would delete it: {}",
+            "{} `{}` cannot be said by definitions, so apply keeps it as it is: {}",
             left.object.kind, left.object.name, left.reason
         )));
     }

@@ -43,7 +43,7 @@ pub(crate) fn dataset(manifest: &Manifest, is_repeated: bool, location: &str, pr
         manifest.schema.len(),
         manifest.elapsed_seconds,
         manifest.request_id,
-        join_report(&manifest.report),
+        join_report(&manifest.report, terminal.columns()),
     ));
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn preview(preview: &Preview, spine_rows: u64, program: &Program) -> 
     if shown < spine_rows {
         terminal.print(&format!("… and {}\n", counted(spine_rows - shown, "more row", "more rows")));
     }
-    terminal.print(&format!("\n{}", join_report(&preview.report)));
+    terminal.print(&format!("\n{}", join_report(&preview.report, terminal.columns())));
     Ok(())
 }
 

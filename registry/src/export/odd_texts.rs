@@ -1,0 +1,86 @@
+//! Texts for tests: what YAML, or a reader of it, may take for something else.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// A text that may be odd, or any at all.
+pub(super) fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![select(&ODD[..]).prop_map(str::to_owned), "[ -~\n\t]{0,20}", any::<String>()]
+}
+
+const ODD: [&str; 70] = [
+    // Other values than texts.
+    "",
+    "no",
+    "off",
+    "Yes",
+    "null",
+    "~",
+    "12",
+    "1e3",
+    "0x1F",
+    ".inf",
+    "NaN",
+    "2024-01-01",
+    "12:30",
+    "<<",
+    "=",
+    // Signs of YAML, where they may mean something.
+    "- a",
+    "-",
+    "a: b",
+    "a: b\nc",
+    ":",
+    "a #b",
+    "#",
+    "# a\n# b",
+    "'",
+    "\"",
+    "\\",
+    "{",
+    "{a}",
+    "}",
+    "[a",
+    "[a]",
+    "a]",
+    "*a",
+    "&a",
+    "!a",
+    "%a",
+    "@a",
+    "`a",
+    "|",
+    ">",
+    "?",
+    "---",
+    "...",
+    "a\n---\nb",
+    "a,b",
+    "driver's",
+    "100%",
+    "größer",
+    // Blanks and ends of lines.
+    " ",
+    " a",
+    "a ",
+    "a\n",
+    "\n",
+    "\n\n",
+    "a\n\n",
+    "a\nb",
+    "a\nb\n",
+    "a\n b\n",
+    "a\n  b\n\n",
+    " a\nb",
+    "a\n\tb",
+    "\ta",
+    "a\tb",
+    "a\r\n",
+    "a\r\nb",
+    "a\n  \nb\n",
+    "a\n  ",
+    // Letters that end lines for some readers, are lost, or are wide.
+    "\u{85}",
+    "\u{2028}",
+    "\u{feff}a",
+];
