@@ -37,7 +37,7 @@ pub(crate) struct RetrieveArgs {
     /// Fetch the features of this service
     #[arg(long, value_name = "NAME", help_heading = "What to fetch")]
     feature_service: Option<String>,
-    /// Rows to fetch features for: file, folder or glob, local or on S3; Parquet, CSV, TSV, JSON lines or Arrow IPC
+    /// Rows to fetch features for: file, folder or glob, local or in an object store; Parquet, CSV, TSV, JSON lines or Arrow IPC
     #[arg(long, value_name = "URI", help_heading = "What to fetch")]
     spine: Option<String>,
     /// Rows to fetch features for: a SELECT over feature views, by name, and files, as 'path.parquet'
@@ -64,7 +64,7 @@ pub(crate) struct RetrieveArgs {
     /// Read this version of a source that is a Delta table, by the source's name; may be repeated [default: the newest]
     #[arg(long, value_name = "SOURCE=VERSION", value_parser = parse_source_version, help_heading = "What to fetch")]
     source_version: Vec<(String, u64)>,
-    /// Folder of the new dataset, local or on S3; `-` shows the first 20 rows instead
+    /// Folder of the new dataset, local or in an object store; `-` shows the first 20 rows instead
     #[arg(long, value_name = "URI", help_heading = "Where to put it")]
     pub(crate) output: String,
     /// Name columns `<view>__<feature>`
