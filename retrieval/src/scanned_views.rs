@@ -7,8 +7,8 @@ use backsight_asof::JoinForm;
 use crate::choose::{ChosenForm, ViewSize, choose};
 use crate::memory::{self, Side};
 use crate::plan::{PlanInput, ViewInput, source_column};
-use crate::scan::{ScanStats, TableScan};
 use crate::reach::Reach;
+use crate::scan::{ScanStats, TableScan};
 use crate::spine_plan::KeySet;
 
 /// Bytes of a row id.

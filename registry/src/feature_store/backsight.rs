@@ -30,8 +30,16 @@ const SECRETS: &[(&str, &str)] = &[
 const NO_SCHEDULER: &str = "none";
 
 /// Keys of `backsight`; each has an entry in [`super::SETTINGS`].
-pub(super) const BACKSIGHT_KEYS: &[&str] =
-    &["scheduler", "local_only", "state", "s3", "memory_limit", "spill_dir", "spill_limit", "target_partitions"];
+pub(super) const BACKSIGHT_KEYS: &[&str] = &[
+    "scheduler",
+    "local_only",
+    "state",
+    "s3",
+    "memory_limit",
+    "spill_dir",
+    "spill_limit",
+    "target_partitions",
+];
 /// Keys of `backsight.s3`; each has an entry in [`super::SETTINGS`].
 pub(super) const S3_KEYS: &[&str] = &["endpoint", "region", "allow_http", "virtual_hosted_style"];
 
