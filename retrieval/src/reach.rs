@@ -133,7 +133,7 @@ impl Reach {
     }
 
     fn rows(&self, source: &SourceGroups, group: &SourceGroup, pages: &GroupPages) -> Reading {
-        let mut rows = vec![0..group.rows];
+        let mut rows: Vec<Range<u64>> = std::iter::once(0..group.rows).collect();
         let mut skipped = SkippedPages::default();
         if let Some(pages) = &pages.time {
             let kept = keep(pages, |held| self.meets_time(source, *held), &mut skipped.by_time);
@@ -326,9 +326,10 @@ mod tests {
 
     #[test]
     fn ranges_are_cut_with_each_other() {
-        assert_eq!(intersect(&[0..10, 20..30], &[5..25]), [5..10, 20..25]);
-        assert_eq!(intersect(&[0..10], &[10..20]), Vec::<Range<u64>>::new());
-        assert_eq!(intersect(&[0..40], &[0..10, 20..40]), [0..10, 20..40]);
+        let one = |range: Range<u64>| -> Vec<Range<u64>> { std::iter::once(range).collect() };
+        assert_eq!(intersect(&[0..10, 20..30], &one(5..25)), [5..10, 20..25]);
+        assert_eq!(intersect(&one(0..10), &one(10..20)), Vec::<Range<u64>>::new());
+        assert_eq!(intersect(&one(0..40), &[0..10, 20..40]), [0..10, 20..40]);
         assert_eq!((count(&[0..10, 20..25]), share(100, 15, 30), share(100, 0, 0)), (15, 50, 0));
     }
 }
