@@ -142,7 +142,7 @@ mod tests {
             table.text_within(Some(columns)).lines().map(str::to_owned).collect()
         };
         assert_eq!(lines(58)[1], "a_name_of_twenty_four_ch  conv_rate, acc…  日本日本日本日…");
-        assert_eq!(lines(52)[1], "a_name_of_twenty_four_ch  conv_rate,…  日本日本日…");
+        assert_eq!(lines(52)[1], "a_name_of_twenty_four_ch  conv_rate,…   日本日本日…");
         assert_eq!(lines(10), lines(1), "there is a least width");
         assert!(lines(1)[1].starts_with("a_name_of_twenty_four_ch  "));
         assert!(lines(58).iter().all(|line| line.width() <= 58));

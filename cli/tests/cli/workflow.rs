@@ -114,7 +114,7 @@ impl Hub {
             for environment in environments {
                 let title = environment.as_ref().map_or(key.clone(), |it| format!("{key} {it}"));
                 let outcome = self.run_job(&job, environment, &commit, branch, event, name, run, &mut ran);
-                ran.log.push_str(&format!("== {title}: {outcome}\n"));
+                ran.log.extend(["== ", &title, ": ", outcome, "\n"]);
                 ran.jobs.push((title, outcome));
             }
         }
@@ -155,7 +155,7 @@ impl Hub {
             set("matrix.environment", environment);
         }
         if let Some(needed) = get(job, "needs").map(|needed| text_of(&needed)) {
-            let before = ran.jobs.iter().find(|(name, _)| *name == needed).expect("needed jobs come first");
+            let before = ran.jobs.iter().find(|(name, _)| *name == needed).unwrap();
             if before.1 != "success" {
                 return "skipped";
             }
@@ -213,11 +213,7 @@ impl Job<'_> {
             return true;
         }
         let script = self.temp.join("step.sh");
-        fs::write(
-            &script,
-            context.filled(&text_of(&get(step, "run").expect("a step runs or uses something"))),
-        )
-        .unwrap();
+        fs::write(&script, context.filled(&text_of(&get(step, "run").unwrap()))).unwrap();
         let (output, path) = (self.temp.join("output"), self.temp.join("path"));
         fs::write(&output, "").unwrap();
         let added = fs::read_to_string(&path).unwrap_or_default();
@@ -237,11 +233,8 @@ impl Job<'_> {
         command.envs(context.environment(get(step, "env").as_ref()));
         let ended = command.output().unwrap();
         let name = get(step, "name").map(|name| text_of(&name)).unwrap_or_default();
-        log.push_str(&format!(
-            "-- {name}\n{}{}",
-            String::from_utf8_lossy(&ended.stdout),
-            String::from_utf8_lossy(&ended.stderr)
-        ));
+        let [out, err] = [&ended.stdout, &ended.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        log.extend(["-- ", &name, "\n", &out, &err]);
         if let Some(id) = get(step, "id").map(|id| text_of(&id)) {
             for line in fs::read_to_string(&output).unwrap().lines() {
                 let (key, value) = line.split_once('=').unwrap();
@@ -339,6 +332,7 @@ pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// Whether this machine has what the steps call; says so when not.
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
 pub(crate) fn is_possible() -> bool {
     let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|it| it.status.success());
     let missing: Vec<&str> =
