@@ -153,7 +153,7 @@ async fn folders_of_a_spine_are_its_columns_in_every_form() {
         spine_in_folders(&world, form);
     }
     let files = |uri: &str| SpineRequest::files(uri);
-    let select = "SELECT * FROM 'labels-csv' ORDER BY country DESC, id";
+    let select = "SELECT * FROM 'labels-csv/*/*/*.csv' ORDER BY country DESC, id";
     let sql = SpineRequest { from: SpineFrom::Sql(select.to_owned()), timestamp_column: None };
     let spines = [
         ("parquet", files("labels-parquet")),
