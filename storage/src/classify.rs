@@ -9,6 +9,7 @@ use std::io;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::error::Cause;
+use crate::place::Place;
 use crate::{Location, StorageError};
 
 impl StorageError {
@@ -30,8 +31,8 @@ impl StorageError {
     }
 }
 
-/// Codes by which S3 says that it does not accept who we are or what we want.
-const DENIED: [&str; 16] = [
+/// Codes by which a store says that it does not accept who we are or what we want.
+const DENIED: [&str; 21] = [
     "AccessDenied",
     "AccessForbidden",
     "AccountProblem",
@@ -48,7 +49,17 @@ const DENIED: [&str; 16] = [
     "TokenRefreshRequired",
     "UnauthorizedAccess",
     "InvalidClientTokenId",
+    // Google's.
+    "UserProjectMissing",
+    // Azure's, where the status does not say it.
+    "BlobImmutableDueToPolicy",
+    "InvalidAuthenticationInfo",
+    "NoAuthenticationInformation",
+    "PublicAccessNotPermitted",
 ];
+
+/// Where machines of the clouds get credentials.
+const METADATA_SERVICES: [&str; 3] = ["169.254.169.254", "fd00:ec2::254", "metadata.google.internal"];
 
 /// A cause longer than this is cut.
 const CAUSE_LENGTH_MAX: usize = 500;
@@ -68,6 +79,8 @@ struct Evidence {
     deepest: String,
     is_bare_redirect: bool,
     is_metadata_service: bool,
+    /// A service that gives out tokens was asked, not the store.
+    is_token_request: bool,
 }
 
 #[derive(Debug)]
@@ -105,10 +118,13 @@ impl Evidence {
             self.status = answer.get(..3).and_then(|digits| digits.parse().ok()).or(self.status);
         }
         self.code = element(&text, "Code").or(self.code.take());
-        self.message = element(&text, "Message").or(self.message.take());
+        // Azure's goes on with an id and a time.
+        let message = element(&text, "Message").and_then(|message| message.lines().next().map(str::to_owned));
+        self.message = message.or(self.message.take());
         self.host = self.host.take().or_else(|| host_in(&text));
         self.is_bare_redirect |= text.contains("redirect without LOCATION");
-        self.is_metadata_service |= text.contains("169.254.169.254") || text.contains("fd00:ec2::254");
+        self.is_metadata_service |= METADATA_SERVICES.iter().any(|service| text.contains(service));
+        self.is_token_request |= text.contains("Error performing token request");
         // Most causes repeat in their text the one below.
         if !self.story.contains(&text) {
             let separator = if self.story.is_empty() { "" } else { ": " };
@@ -121,9 +137,14 @@ impl Evidence {
         use object_store::Error as E;
         let location = location.clone();
         if self.is_metadata_service {
-            let looked_in =
-                "the environment, the profile files, and the instance metadata service".to_owned();
-            return StorageError::NoCredentials { location, looked_in };
+            let looked_in = match location.place() {
+                Place::Google { .. } => "the environment, gcloud's folder, and the metadata service",
+                Place::Azure { .. } => "the environment, and the managed identity of this machine",
+                Place::S3 { .. } | Place::Local => {
+                    "the environment, the profile files, and the instance metadata service"
+                }
+            };
+            return StorageError::NoCredentials { location, looked_in: looked_in.to_owned() };
         }
         if location.is_local() && self.io.is_some() {
             return self.of_io(&location);
@@ -140,6 +161,16 @@ impl Evidence {
         }
         match (code, self.status) {
             ("NoSuchBucket", _) => return StorageError::NotFound { kind: "bucket of", location },
+            ("ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled", _) => {
+                return StorageError::NotFound { kind: "container of", location };
+            }
+            // Google says the second with no other sign; Azure the first of blocks that are committed, or were dropped.
+            ("InvalidBlockList" | "NoSuchUpload", _) => {
+                return StorageError::NotFound { kind: "upload of", location };
+            }
+            (_, Some(400..=499)) if self.is_token_request && !matches!(self.status, Some(408 | 429)) => {
+                return StorageError::AccessDenied { location, source };
+            }
             ("QuotaExceeded" | "XMinioStorageFull" | "EntityTooLarge" | "InsufficientStorage", _)
             | (_, Some(507)) => {
                 return StorageError::Full { location, source };
@@ -213,11 +244,20 @@ impl Evidence {
             (None, _, None) if self.transport.is_some() => self.deepest.clone(),
             (None, _, None) => self.story.chars().take(CAUSE_LENGTH_MAX).collect(),
         };
+        if self.is_token_request {
+            text = format!("no token is given: {text}");
+        }
         if let Some(host) = &self.host {
             text = format!("{host}: {text}");
         }
         Cause(text)
     }
+}
+
+/// Whether a request was sent, or may have been, and got no answer at all.
+pub(crate) fn is_unanswered(error: &object_store::Error) -> bool {
+    let evidence = Evidence::gather(error);
+    evidence.status.is_none() && evidence.transport.is_some()
 }
 
 fn kind_of(location: &Location) -> &'static str {
@@ -312,6 +352,37 @@ mod tests {
         let error = classify("s3://b/k", answer("403 Forbidden", "SignatureDoesNotMatch"));
         assert_eq!(error.source().unwrap().to_string(), "http://h:9000: SignatureDoesNotMatch: words");
         assert!(error.hint().unwrap().contains("retrying will not help"));
+    }
+
+    #[test]
+    fn azure_and_google_are_understood() {
+        let body = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>CODE</Code><Message>Words.\n\
+                    RequestId:1\nTime:2</Message><AuthenticationErrorDetail>hush</AuthenticationErrorDetail></Error>";
+        let table = [
+            ("az://c/k", "403 Forbidden", "AuthenticationFailed", ErrorCode::AccessDenied),
+            ("az://c/k", "409 Conflict", "PublicAccessNotPermitted", ErrorCode::AccessDenied),
+            ("az://c/k", "404 Not Found", "ContainerNotFound", ErrorCode::NotFound),
+            ("az://c/k", "400 Bad Request", "InvalidBlockList", ErrorCode::NotFound),
+            ("az://c/k", "503 Service Unavailable", "ServerBusy", ErrorCode::Unreachable),
+            ("gs://b/k", "400 Bad Request", "UserProjectMissing", ErrorCode::AccessDenied),
+            ("gs://b/k", "429 Too Many Requests", "SlowDown", ErrorCode::Unreachable),
+        ];
+        for (place, status, code, expected) in table {
+            let text =
+                format!("Server returned non-2xx status code: {status}: {}", body.replace("CODE", code));
+            let error = classify(place, generic(text));
+            assert_eq!(error.code(), expected, "{code}: {error:?}");
+            let shown = format!("{error:?} {:?}", error.hint());
+            assert!(!shown.contains("hush") && !shown.contains("RequestId"), "{shown}");
+            assert!(!shown.contains("AWS_"), "hints fit the cloud: {shown}");
+        }
+        let refused = "Error performing token request: Error performing POST https://login.example/t in 1ms - Server \
+                       returned non-2xx status code: 400 Bad Request: {\"error\":\"invalid_grant\"}";
+        let error = classify("gs://b/k", generic(refused));
+        assert_eq!(error.code(), ErrorCode::AccessDenied, "{error:?}");
+        let alone = generic("Error performing GET http://metadata.google.internal/x in 1s");
+        let error = classify("gs://b/k", alone);
+        assert!(error.hint().unwrap().contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error:?}");
     }
 
     #[test]

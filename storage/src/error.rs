@@ -6,22 +6,18 @@ use std::path::PathBuf;
 use backsight_proto::ErrorCode;
 
 use crate::Location;
+use crate::place::{OBJECT_STORE_SCHEMES, Place};
 
 /// A failure of storage. Its message names the location; it never holds a secret, nor what a server echoes of one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
     /// A scheme that nothing here knows.
-    #[error("location `{given}` has the scheme `{scheme}`, allowed are `s3://`, `file://` and local paths")]
+    #[error(
+        "location `{given}` has the scheme `{scheme}`, allowed are {}, `file://` and local paths",
+        OBJECT_STORE_SCHEMES
+    )]
     UnknownScheme {
-        /// The location as given.
-        given: String,
-        /// Its scheme.
-        scheme: String,
-    },
-    /// A scheme that comes later.
-    #[error("location `{given}` is in a store of kind `{scheme}`, which is not supported yet")]
-    SchemeLater {
         /// The location as given.
         given: String,
         /// Its scheme.
@@ -54,7 +50,7 @@ pub enum StorageError {
     /// A file, object or bucket that does not exist.
     #[error("{kind} `{location}` does not exist")]
     NotFound {
-        /// `file`, `object`, or `bucket of`.
+        /// `file`, `object`, `upload of`, `bucket of` or `container of`.
         kind: &'static str,
         /// The location.
         location: Location,
@@ -156,7 +152,6 @@ impl StorageError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownScheme { .. }
-            | Self::SchemeLater { .. }
             | Self::InvalidLocation { .. }
             | Self::InvalidSetting { .. }
             | Self::NotAllowed { .. }
@@ -177,10 +172,14 @@ impl StorageError {
             Self::UnknownScheme { scheme, .. } if scheme == "s3a" || scheme == "s3n" => {
                 "write `s3://` instead".to_owned()
             }
-            Self::UnknownScheme { .. } => return None,
-            Self::SchemeLater { .. } => {
-                "Google Cloud Storage and Azure come with a later release; copy to S3 or a local folder".to_owned()
+            Self::UnknownScheme { scheme, .. } if scheme == "adl" => {
+                "this first kind of Data Lake Storage has ended; write `abfss://container@account.dfs.core.windows.net/…`"
+                    .to_owned()
             }
+            Self::UnknownScheme { scheme, .. } if scheme == "http" || scheme == "https" => {
+                "of web addresses only `https://account.blob.core.windows.net/container/…` is a location".to_owned()
+            }
+            Self::UnknownScheme { .. } => return None,
             Self::InvalidLocation { .. } | Self::InvalidSetting { .. } => return None,
             Self::NotAllowed { .. } => {
                 "name an object store, or start scheduler and executors with `--allow-dir` for a folder that holds it"
@@ -189,32 +188,46 @@ impl StorageError {
             Self::NotFound { kind: "bucket of", .. } => {
                 "check the bucket's name and the endpoint; buckets are never created".to_owned()
             }
+            Self::NotFound { kind: "container of", .. } => {
+                "check the names of account and container; containers are never created".to_owned()
+            }
+            Self::NotFound { kind: "upload of", .. } => {
+                "what is not committed within a week is gone: run it again with another output".to_owned()
+            }
             Self::NotFound { .. } => return None,
             Self::NothingFound { .. } => {
                 "names that start with `_` or `.` are skipped, and a folder is searched at any depth".to_owned()
             }
-            Self::NoCredentials { looked_in, .. } => format!(
-                "looked in {looked_in}; set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_SKIP_SIGNATURE=true` \
-                 for a public bucket; retrying will not help"
-            ),
+            Self::NoCredentials { location, looked_in } => {
+                format!("looked in {looked_in}; {}; retrying will not help", how_to_identify(location))
+            }
             Self::AccessDenied { location, .. } if location.is_local() => {
                 "check the owner and mode of the file and its folder; retrying will not help".to_owned()
             }
-            Self::AccessDenied { .. } => {
-                "check the credentials and their rights on the bucket; retrying will not help".to_owned()
+            Self::AccessDenied { location, .. } => {
+                let whole = if matches!(location.place(), Place::Azure { .. }) { "container" } else { "bucket" };
+                format!("check the credentials and their rights on the {whole}; retrying will not help")
             }
             Self::WrongRegion { .. } => {
                 "set `AWS_REGION`, or `region` under `backsight.s3` in feature_store.yaml, to the bucket's region".to_owned()
             }
             Self::Unreachable { location, .. } if location.is_local() => "a later try may succeed".to_owned(),
-            Self::Unreachable { .. } => {
-                "check that the endpoint is right and up; a later try may succeed".to_owned()
-            }
+            Self::Unreachable { location, .. } => match location.place() {
+                Place::Azure { .. } => {
+                    "check the account's name and the network; a later try may succeed".to_owned()
+                }
+                Place::Google { .. } => "check the network; a later try may succeed".to_owned(),
+                Place::S3 { .. } | Place::Local => {
+                    "check that the endpoint is right and up; a later try may succeed".to_owned()
+                }
+            },
             Self::Locked { .. } => "wait until the other process is done, then try again".to_owned(),
             Self::Conflict { .. } => "read it again and decide anew".to_owned(),
             Self::Full { .. } => "free some space or raise the quota, then try again".to_owned(),
             Self::ConditionsIgnored { .. } => {
-                "keep the registry on Amazon S3, another store with conditional puts, or a file system".to_owned()
+                "keep the registry on Amazon S3, Google Cloud Storage, Azure, another store with conditional puts, or a \
+                 file system"
+                    .to_owned()
             }
             Self::Refused { .. } | Self::Io { .. } => return None,
         };
@@ -224,10 +237,7 @@ impl StorageError {
     /// The location that the failure is about, if the text given was one at all.
     pub fn location(&self) -> Option<&Location> {
         match self {
-            Self::UnknownScheme { .. }
-            | Self::SchemeLater { .. }
-            | Self::InvalidLocation { .. }
-            | Self::InvalidSetting { .. } => None,
+            Self::UnknownScheme { .. } | Self::InvalidLocation { .. } | Self::InvalidSetting { .. } => None,
             Self::NotAllowed { location, .. }
             | Self::NotFound { location, .. }
             | Self::NothingFound { location, .. }
@@ -259,6 +269,24 @@ impl fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+/// Which settings say who we are.
+fn how_to_identify(location: &Location) -> &'static str {
+    match location.place() {
+        Place::S3 { .. } | Place::Local => {
+            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_SKIP_SIGNATURE=true` for a public bucket"
+        }
+        Place::Google { .. } => {
+            "set `GOOGLE_APPLICATION_CREDENTIALS` to the file of a key, run `gcloud auth application-default login`, or \
+             set `GOOGLE_SKIP_SIGNATURE=true` for a public bucket"
+        }
+        Place::Azure { .. } => {
+            "set `AZURE_STORAGE_CONNECTION_STRING`, `AZURE_STORAGE_KEY` or `AZURE_STORAGE_SAS_TOKEN`; or `AZURE_TENANT_ID`, \
+             `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET`; or `AZURE_TOKEN_CREDENTIALS=AzureCliCredential` after \
+             `az login`; or `AZURE_SKIP_SIGNATURE=true` for a public container"
+        }
+    }
+}
 
 fn quoted(paths: &[PathBuf]) -> String {
     let quoted: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();

@@ -6,15 +6,20 @@
 //! The room knows nothing of features, registries or Parquet, and reads no environment variable by itself.
 
 mod allowed;
+mod azure;
+mod azure_connection;
 mod classify;
+mod client;
 mod error;
 mod expand;
+mod google;
 mod listing;
 mod local;
 mod location;
 mod object;
 mod options;
 mod pattern;
+mod place;
 mod probe;
 mod profile;
 mod s3;
@@ -26,5 +31,6 @@ pub use listing::FileEntry;
 pub use location::Location;
 pub use object::{Version, Versioned};
 pub use options::{S3Options, StorageOptions};
+pub use place::{OBJECT_STORE_SCHEMES, holds_credentials};
 pub use stores::Stores;
-pub use variables::{StorageVariable, VARIABLES, is_shown};
+pub use variables::{StorageVariable, VARIABLES, is_read, is_shown};

@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::local::{LOCK_FILE, TEMPORARY_PREFIX};
+use crate::place::Place;
 use crate::probe::PROBE_PREFIX;
 use crate::{Location, StorageError, Stores};
 
@@ -83,8 +84,16 @@ fn entry(beside: &Location, object: ObjectMeta) -> FileEntry {
     FileEntry {
         location: beside.sibling(&object.location),
         size: object.size,
-        etag: object.e_tag,
+        etag: object.e_tag.map(|etag| same_everywhere(beside, etag)),
         modified: object.last_modified,
+    }
+}
+
+/// The ETag in one spelling: Azure's lists have it without the quotes that its answers about one object have.
+fn same_everywhere(location: &Location, etag: String) -> String {
+    match location.place() {
+        Place::Azure { .. } => etag.trim_matches('"').to_owned(),
+        Place::Local | Place::S3 { .. } | Place::Google { .. } => etag,
     }
 }
 

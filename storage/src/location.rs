@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::StorageError;
+use crate::place::{AZURE_SCHEMES, AzureAccount, GOOGLE_SCHEMES, Place, without_user_info};
 
 /// Where bytes are: a file system path, or a bucket and key at an endpoint.
 ///
@@ -31,64 +32,52 @@ pub struct Location {
 /// Which store a location is in, and the name that DataFusion knows it by.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Store {
-    kind: Kind,
+    place: Place,
     url: Url,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Kind {
-    Local,
-    S3 { endpoint: Option<String>, bucket: String },
-}
-
-impl Store {
-    fn new(kind: Kind) -> Result<Arc<Self>, String> {
-        let text = match &kind {
-            Kind::Local => "file:///".to_owned(),
-            Kind::S3 { endpoint: None, bucket } => format!("s3://{bucket}"),
-            Kind::S3 { endpoint: Some(endpoint), bucket } => format!("s3-{}://{bucket}", to_hex(endpoint)),
-        };
-        let url = Url::parse(&text).map_err(|error| format!("it cannot be named by a URL: {error}"))?;
-        Ok(Arc::new(Self { kind, url }))
-    }
-}
-
-/// Schemes that Feast users may have and that we will serve later.
-const SCHEMES_LATER: [&str; 9] = ["gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "wasb", "wasbs"];
-
 impl Location {
-    /// Reads `s3://bucket/key`, `file:///x`, `/x`, or a path relative to `base`, which is an absolute local folder.
+    /// Reads `s3://bucket/key`, `gs://bucket/key`, `az://container/key`,
+    /// `abfss://container@account.dfs.core.windows.net/key`, `file:///x`, `/x`, or a path relative to `base`, which is
+    /// an absolute local folder. `docs/settings.md` has all spellings.
     ///
-    /// A `file:` URI is percent-decoded, as every tool does; an `s3:` one is taken as it is. `endpoint` is the
-    /// `s3_endpoint_override` of a source and counts for `s3:` only; empty is the same as none.
+    /// Web addresses and `file:` URIs are percent-decoded, as every tool does; others are taken as they are. `endpoint`
+    /// is the `s3_endpoint_override` of a source and counts for `s3:` only; empty is the same as none.
     pub fn parse(text: &str, base: &Path, endpoint: Option<&str>) -> Result<Self, StorageError> {
-        let invalid = |reason: &str| StorageError::InvalidLocation {
-            given: text.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let invalid =
+            |reason: String| StorageError::InvalidLocation { given: without_user_info(text), reason };
         if text.is_empty() {
-            return Err(invalid("it is empty"));
+            return Err(invalid("it is empty".to_owned()));
         }
         let Some((scheme, rest)) = split_scheme(text) else {
             return Self::local(&base.join(text));
         };
-        match scheme.as_str() {
-            "s3" => Self::s3(rest, endpoint)
-                .map_err(|reason| StorageError::InvalidLocation { given: without_user_info(text), reason }),
+        let place = match scheme.as_str() {
+            "s3" => Place::s3(rest, endpoint),
+            google if GOOGLE_SCHEMES.contains(&google) => Place::google(rest),
+            azure if AZURE_SCHEMES.contains(&azure) => Place::azure(rest),
+            "https" if is_at_azure(rest) => return Self::azure_address(rest).map_err(invalid),
             "file" => {
                 let rest = rest.strip_prefix("localhost").unwrap_or(rest);
                 if !rest.starts_with('/') {
-                    return Err(invalid("a file URI needs an absolute path, as in `file:///data/x.parquet`"));
+                    let reason = "a file URI needs an absolute path, as in `file:///data/x.parquet`";
+                    return Err(invalid(reason.to_owned()));
                 }
-                let decoded = percent_decode_str(rest).decode_utf8();
-                let decoded = decoded.map_err(|_| invalid("its escapes are not UTF-8"))?;
-                Self::local(Path::new(decoded.as_ref()))
+                return Self::local(Path::new(&decoded(rest).map_err(invalid)?));
             }
-            later if SCHEMES_LATER.contains(&later) => {
-                Err(StorageError::SchemeLater { given: without_user_info(text), scheme })
-            }
-            _ => Err(StorageError::UnknownScheme { given: without_user_info(text), scheme }),
+            _ => return Err(StorageError::UnknownScheme { given: without_user_info(text), scheme }),
+        };
+        place.and_then(|(place, key)| Self::checked(place, without_last_slash(key))).map_err(invalid)
+    }
+
+    /// The web address of a blob, as the Azure portal and Feast's own Azure registry have it.
+    fn azure_address(rest: &str) -> Result<Self, String> {
+        if rest.contains(['?', '#']) {
+            return Err("a signature does not belong into a location; give it in the environment".to_owned());
         }
+        let rest = decoded(rest)?;
+        let (place, key) = Place::azure(&rest)?;
+        Self::checked(place, without_last_slash(key))
     }
 
     /// The location of an absolute local path.
@@ -113,26 +102,16 @@ impl Location {
                 Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
             }
         }
-        Self::checked(Kind::Local, &segments.join("/")).map_err(|reason| invalid(&reason))
-    }
-
-    /// `rest` is what follows `s3://`.
-    fn s3(rest: &str, endpoint: Option<&str>) -> Result<Self, String> {
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.contains('@') {
-            return Err("credentials do not belong into a location; give them in the environment".to_owned());
-        }
-        check_bucket(bucket)?;
-        let endpoint = endpoint.map(str::trim).filter(|endpoint| !endpoint.is_empty());
-        let endpoint = endpoint.map(normal_endpoint).transpose()?;
-        let key = key.strip_suffix('/').unwrap_or(key);
-        Self::checked(Kind::S3 { endpoint, bucket: bucket.to_owned() }, key)
+        Self::checked(Place::Local, &segments.join("/")).map_err(|reason| invalid(&reason))
     }
 
     /// Admits only a `path` that object stores take as it is.
-    fn checked(kind: Kind, path: &str) -> Result<Self, String> {
+    fn checked(place: Place, path: &str) -> Result<Self, String> {
         match ObjectPath::parse(path) {
-            Ok(same) if same.as_ref() == path => Ok(Self { store: Store::new(kind)?, path: same }),
+            Ok(same) if same.as_ref() == path => {
+                let url = place.url()?;
+                Ok(Self { store: Arc::new(Store { place, url }), path: same })
+            }
             Ok(_) | Err(object_store::path::Error::EmptySegment { .. }) => {
                 Err("it has an empty part (`//`)".to_owned())
             }
@@ -163,7 +142,7 @@ impl Location {
 
     /// Whether this is on the file system.
     pub fn is_local(&self) -> bool {
-        self.store.kind == Kind::Local
+        self.store.place == Place::Local
     }
 
     /// The path on the file system, if it is there.
@@ -171,20 +150,22 @@ impl Location {
         self.is_local().then(|| Path::new("/").join(self.path.as_ref()))
     }
 
-    /// The bucket, if this is in one.
+    /// The bucket, or container, if this is in one.
     pub fn bucket(&self) -> Option<&str> {
-        match &self.store.kind {
-            Kind::Local => None,
-            Kind::S3 { bucket, .. } => Some(bucket),
-        }
+        self.store.place.bucket()
     }
 
     /// The endpoint that this location itself asks for.
     pub fn endpoint(&self) -> Option<&str> {
-        match &self.store.kind {
-            Kind::Local => None,
-            Kind::S3 { endpoint, .. } => endpoint.as_deref(),
+        match &self.store.place {
+            Place::S3 { endpoint, .. } => endpoint.as_deref(),
+            Place::Local | Place::Google { .. } | Place::Azure { .. } => None,
         }
+    }
+
+    /// The store that this is in.
+    pub(crate) fn place(&self) -> &Place {
+        &self.store.place
     }
 
     /// Whether this is the root of a file system or bucket.
@@ -202,8 +183,9 @@ impl Location {
         Self { store: Arc::clone(&self.store), path: path.clone() }
     }
 
-    /// Names the store for DataFusion's object store registry: `file:///`, `s3://bucket`, and with its own endpoint
-    /// `s3-<hex of the endpoint>://bucket`, so that the name alone lets any process build the client again.
+    /// Names the store for DataFusion's object store registry: `file:///`, `s3://bucket`, `gs://bucket`,
+    /// `az://container`; with its own endpoint or account `s3-<hex of the endpoint>://bucket`, so that the name alone lets
+    /// any process build the client again.
     pub fn store_url(&self) -> Url {
         self.store.url.clone()
     }
@@ -215,42 +197,23 @@ impl Location {
 
     /// The location of `path` in the store that `store_url` names; the inverse of the two methods above.
     pub fn from_store(store_url: &Url, path: &ObjectPath) -> Result<Self, StorageError> {
-        let invalid = |reason: &str| StorageError::InvalidLocation {
-            given: without_user_info(store_url.as_str()),
-            reason: reason.to_owned(),
+        let given = || without_user_info(store_url.as_str());
+        let Some(place) = Place::of_url(store_url) else {
+            let scheme = store_url.scheme().to_owned();
+            return Err(StorageError::UnknownScheme { given: given(), scheme });
         };
-        let kind = match store_url.scheme() {
-            "file" => Kind::Local,
-            "s3" => {
-                Kind::S3 { endpoint: None, bucket: bucket_of(store_url).map_err(|reason| invalid(&reason))? }
-            }
-            scheme => {
-                let Some(hex) = scheme.strip_prefix("s3-") else {
-                    return Err(StorageError::UnknownScheme {
-                        given: without_user_info(store_url.as_str()),
-                        scheme: scheme.to_owned(),
-                    });
-                };
-                let endpoint =
-                    from_hex(hex).ok_or_else(|| invalid("its endpoint is not hexadecimal UTF-8"))?;
-                let endpoint = normal_endpoint(&endpoint).map_err(|reason| invalid(&reason))?;
-                Kind::S3 {
-                    endpoint: Some(endpoint),
-                    bucket: bucket_of(store_url).map_err(|reason| invalid(&reason))?,
-                }
-            }
-        };
-        Self::checked(kind, path.as_ref()).map_err(|reason| invalid(&reason))
+        let location = place.and_then(|place| Self::checked(place, path.as_ref()));
+        location.map_err(|reason| StorageError::InvalidLocation { given: given(), reason })
     }
 }
 
-/// What a user would write: `s3://bucket/key`, or an absolute local path.
+/// What a user would write: `s3://bucket/key`, `gs://…`, `az://…`, `abfss://…`, or an absolute local path.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.store.kind {
-            Kind::Local => write!(f, "/{}", self.path),
-            Kind::S3 { bucket, .. } if self.path.is_root() => write!(f, "s3://{bucket}"),
-            Kind::S3 { bucket, .. } => write!(f, "s3://{bucket}/{}", self.path),
+        match &self.store.place {
+            Place::Local => write!(f, "/{}", self.path),
+            place if self.path.is_root() => write!(f, "{place}"),
+            place => write!(f, "{place}/{}", self.path),
         }
     }
 }
@@ -276,66 +239,19 @@ fn split_scheme(text: &str) -> Option<(String, &str)> {
     is_scheme.then(|| (scheme.to_ascii_lowercase(), rest))
 }
 
-/// A location as given, for messages, without what may be a password before `@`.
-fn without_user_info(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://…@{host}{path}"),
-        None => text.to_owned(),
-    }
+/// Whether what follows `https://` is at an Azure storage account.
+fn is_at_azure(rest: &str) -> bool {
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    AzureAccount::of_host(host).is_some()
 }
 
-fn check_bucket(bucket: &str) -> Result<(), String> {
-    if bucket.is_empty() {
-        return Err("it has no bucket, expected `s3://bucket/key`".to_owned());
-    }
-    match bucket.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))) {
-        Some(c) => Err(format!("a bucket name has letters, digits, `.`, `-` and `_` only, not `{c}`")),
-        None => Ok(()),
-    }
+fn without_last_slash(key: &str) -> &str {
+    key.strip_suffix('/').unwrap_or(key)
 }
 
-fn bucket_of(store_url: &Url) -> Result<String, String> {
-    let bucket = store_url.host_str().unwrap_or_default();
-    check_bucket(bucket)?;
-    Ok(bucket.to_owned())
-}
-
-/// An endpoint in one spelling: with a scheme (`https` when none is given, as in pyarrow) and no slash at its end.
-pub(crate) fn normal_endpoint(endpoint: &str) -> Result<String, String> {
-    let with_scheme =
-        if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
-    let Ok(url) = Url::parse(&with_scheme) else {
-        return Err("its endpoint is not a URL, expected one like `https://host:port`".to_owned());
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("credentials do not belong into an endpoint; give them in the environment".to_owned());
-    }
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!(
-            "its endpoint starts with `{}://`, allowed are `http://` and `https://`",
-            url.scheme()
-        ));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("its endpoint has a query or fragment, expected one like `https://host:port`".to_owned());
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-fn to_hex(text: &str) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    text.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn from_hex(hex: &str) -> Option<String> {
-    let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    String::from_utf8(pairs.iter().map(|[high, low]| high << 4 | low).collect()).ok()
+fn decoded(text: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| "its escapes are not UTF-8".to_owned())
 }
 
 #[cfg(test)]
@@ -359,6 +275,17 @@ mod tests {
             ("s3://b", "s3://b"),
             ("s3://b/", "s3://b"),
             ("s3://b/a%20b?c#d é", "s3://b/a%20b?c#d é"),
+            ("gs://b/k", "gs://b/k"),
+            ("gcs://b/a/k/", "gs://b/a/k"),
+            ("az://c/k", "az://c/k"),
+            ("abfs://c/k", "az://c/k"),
+            ("abfss://c", "az://c"),
+            ("azure://c/k", "az://c/k"),
+            ("abfss://c@acc.dfs.core.windows.net/a/k", "abfss://c@acc.dfs.core.windows.net/a/k"),
+            ("az://c@acc.blob.core.windows.net/k", "abfss://c@acc.dfs.core.windows.net/k"),
+            ("wasbs://c@ACC.blob.core.windows.net/k/", "abfss://c@acc.dfs.core.windows.net/k"),
+            ("abfss://acc.dfs.core.windows.net/c/a/k", "abfss://c@acc.dfs.core.windows.net/a/k"),
+            ("https://acc.blob.core.windows.net/c/a%20k", "abfss://c@acc.dfs.core.windows.net/a k"),
             ("file:///x/y", "/x/y"),
             ("file://localhost/x", "/x"),
             ("file:/x", "/x"),
@@ -381,9 +308,19 @@ mod tests {
     fn what_is_no_location_is_refused_with_its_reason() {
         let table = [
             ("", "it is empty"),
-            ("gs://b/k", "not supported yet"),
-            ("abfss://c@account/k", "not supported yet"),
-            ("http://host/x", "allowed are `s3://`, `file://` and local paths"),
+            ("gs:///k", "it has no bucket"),
+            ("gs://hush@b/k", "credentials do not belong"),
+            ("az://", "it has no container"),
+            ("abfss://acc.dfs.core.windows.net", "it has no container"),
+            ("abfss://c@account/k", "`account` is no host of an Azure storage account"),
+            ("abfss://c@acc.dfs.core.windows.net.evil.example/k", "is no host of an Azure storage account"),
+            ("abfss://acc:hush@c/k", "credentials do not belong"),
+            ("https://acc.blob.core.windows.net/c/k?sv=1&sig=hush", "a signature does not belong"),
+            ("https://acc.blob.core.windows.net/c/%ff", "not UTF-8"),
+            ("https://host/x?sig=hush", "scheme `https`"),
+            ("http://acc.blob.core.windows.net/c/k", "scheme `http`"),
+            ("adl://acc/k", "scheme `adl`"),
+            ("http://host/x", "allowed are `s3://`, `gs://`, `az://`, `abfss://`, `file://` and local paths"),
             ("s3a://b/k", "scheme `s3a`"),
             ("s3://", "it has no bucket"),
             ("s3:///k", "it has no bucket"),
@@ -412,12 +349,18 @@ mod tests {
                 Location::parse("s3://b/a/k", Path::new("/"), endpoint).unwrap(),
                 "s3-687474703a2f2f3132372e302e302e313a39303030://b",
             ),
+            (parse("gs://My_bucket/k"), "gs://My_bucket"),
+            (parse("abfs://c/k"), "az://c"),
+            (
+                parse("abfss://c@a.dfs.core.windows.net/k"),
+                "az-612e6466732e636f72652e77696e646f77732e6e6574://c",
+            ),
         ];
         for (location, name) in table {
             assert_eq!(location.store_url().as_str(), name);
             assert_eq!(Location::from_store(&location.store_url(), &location.path()).unwrap(), location);
         }
-        for name in ["s3-zz://b", "s3-6://b", "gs://b", "s3-67733a2f2f78://b"] {
+        for name in ["s3-zz://b", "s3-6://b", "gs2://b", "s3-67733a2f2f78://b", "az-6576696c://c", "gs://"] {
             let url = Url::parse(name).unwrap();
             assert!(Location::from_store(&url, &"k".into()).is_err(), "{name}");
         }

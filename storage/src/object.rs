@@ -10,10 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion};
 
+use crate::classify::is_unanswered;
 use crate::local;
+use crate::place::Place;
 use crate::{Location, StorageError, Stores};
 
-/// The state of an object: its ETag in an object store, the SHA-256 of its content on a file system.
+/// The state of an object: its ETag on S3 and Azure, its generation on Google Cloud Storage, the SHA-256 of its content on
+/// a file system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Version(pub(crate) String);
 
@@ -21,6 +24,29 @@ impl Version {
     /// The version as text, to be shown or recorded.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What the store of `location` told of an object's state, in the form in which it takes conditions.
+    pub(crate) fn told(
+        location: &Location,
+        etag: Option<String>,
+        generation: Option<String>,
+    ) -> Option<Self> {
+        match location.place() {
+            Place::Google { .. } => generation.map(Self),
+            Place::Local | Place::S3 { .. } | Place::Azure { .. } => etag.map(Self),
+        }
+    }
+
+    /// The condition that the object at `location` is still this.
+    pub(crate) fn expected_in(&self, location: &Location) -> UpdateVersion {
+        let version = Some(self.0.clone());
+        match location.place() {
+            Place::Google { .. } => UpdateVersion { e_tag: None, version },
+            Place::Local | Place::S3 { .. } | Place::Azure { .. } => {
+                UpdateVersion { e_tag: version, version: None }
+            }
+        }
     }
 }
 
@@ -33,8 +59,8 @@ pub struct Versioned {
     pub version: Version,
 }
 
-/// How often a create is tried when the store answers "conflict" but holds no object.
-const CREATE_ATTEMPTS_MAX: u32 = 4;
+/// How often a conditional write is tried when the store answers "conflict" but holds no object, or does not answer.
+const ATTEMPTS_MAX: u32 = 4;
 
 impl Stores {
     /// Reads an object whole; `None` when it does not exist. A missing bucket is an error.
@@ -47,9 +73,9 @@ impl Stores {
             Ok(got) => got,
             Err(error) => return absent_or(location, error),
         };
-        let etag = got.meta.e_tag.clone();
+        let version = Version::told(location, got.meta.e_tag.clone(), got.meta.version.clone());
         let bytes = got.bytes().await.map_err(|error| StorageError::classify(location, error))?;
-        let version = Version(etag.ok_or_else(|| no_etag(location))?);
+        let version = version.ok_or_else(|| no_version(location))?;
         Ok(Some(Versioned { bytes, version }))
     }
 
@@ -62,7 +88,7 @@ impl Stores {
         let mut attempt = 1;
         loop {
             let error = match put(store.as_ref(), location, &bytes, PutMode::Create).await {
-                Ok(etag) => return self.written(location, &bytes, etag).await,
+                Ok(version) => return self.written(location, &bytes, version).await,
                 Err(error) => error,
             };
             let Some(found) = self.read_back(location, &error).await? else {
@@ -77,8 +103,10 @@ impl Stores {
                     });
                 }
                 // "Conflict" and nothing there: another write of this key was under way, and came to nothing.
-                None if is_conflict(&error) && attempt < CREATE_ATTEMPTS_MAX => {
-                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                None if (is_conflict(&error) || is_worth_repeating(location, &error))
+                    && attempt < ATTEMPTS_MAX =>
+                {
+                    pause(attempt).await;
                     attempt += 1;
                 }
                 None => return Err(in_doubt(location, error)),
@@ -98,24 +126,34 @@ impl Stores {
             return local::replace(location.clone(), path, bytes, expected.clone(), timeout).await;
         }
         let store = self.open(location)?;
-        let mode = PutMode::Update(UpdateVersion { e_tag: Some(expected.0.clone()), version: None });
-        let error = match put(store.as_ref(), location, &bytes, mode).await {
-            Ok(etag) => return self.written(location, &bytes, etag).await,
-            Err(error) => error,
-        };
         let conflict = |what| Err(StorageError::Conflict { location: location.clone(), what });
-        match self.read_back(location, &error).await? {
-            None => Err(StorageError::classify(location, error)),
-            Some(Some(found)) if found.bytes == bytes => Ok(found.version),
-            Some(Some(found)) if found.version == *expected && is_conflict(&error) => {
-                Err(StorageError::ConditionsIgnored {
-                    location: location.clone(),
-                    finding: "it refused to replace a version that is the current one",
-                })
-            }
-            Some(Some(found)) if found.version == *expected => Err(in_doubt(location, error)),
-            Some(Some(_)) => conflict("was changed by somebody else"),
-            Some(None) => conflict("was deleted by somebody else"),
+        let mut attempt = 1;
+        loop {
+            let mode = PutMode::Update(expected.expected_in(location));
+            let error = match put(store.as_ref(), location, &bytes, mode).await {
+                Ok(version) => return self.written(location, &bytes, version).await,
+                Err(error) => error,
+            };
+            return match self.read_back(location, &error).await? {
+                None => Err(StorageError::classify(location, error)),
+                Some(Some(found)) if found.bytes == bytes => Ok(found.version),
+                Some(Some(found)) if found.version == *expected && is_conflict(&error) => {
+                    Err(StorageError::ConditionsIgnored {
+                        location: location.clone(),
+                        finding: "it refused to replace a version that is the current one",
+                    })
+                }
+                Some(Some(found)) if found.version == *expected => {
+                    if is_worth_repeating(location, &error) && attempt < ATTEMPTS_MAX {
+                        pause(attempt).await;
+                        attempt += 1;
+                        continue;
+                    }
+                    Err(in_doubt(location, error))
+                }
+                Some(Some(_)) => conflict("was changed by somebody else"),
+                Some(None) => conflict("was deleted by somebody else"),
+            };
         }
     }
 
@@ -134,9 +172,17 @@ impl Stores {
         if let Some(path) = self.local_path(location)? {
             return local::delete(location.clone(), path).await;
         }
-        match self.open(location)?.delete(&location.path()).await {
-            Ok(()) => Ok(()),
-            Err(error) => absent_or::<()>(location, error).map(|_| ()),
+        let store = self.open(location)?;
+        let mut attempt = 1;
+        loop {
+            match store.delete(&location.path()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if is_worth_repeating(location, &error) && attempt < ATTEMPTS_MAX => {
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return absent_or::<()>(location, error).map(|_| ()),
+            }
         }
     }
 
@@ -166,10 +212,10 @@ impl Stores {
         &self,
         location: &Location,
         bytes: &Bytes,
-        etag: Option<String>,
+        version: Option<Version>,
     ) -> Result<Version, StorageError> {
-        if let Some(etag) = etag {
-            return Ok(Version(etag));
+        if let Some(version) = version {
+            return Ok(version);
         }
         match self.read(location).await? {
             Some(found) if found.bytes == bytes => Ok(found.version),
@@ -208,10 +254,20 @@ async fn put(
     location: &Location,
     bytes: &Bytes,
     mode: PutMode,
-) -> Result<Option<String>, object_store::Error> {
+) -> Result<Option<Version>, object_store::Error> {
     let payload = PutPayload::from_bytes(bytes.clone());
     let put = store.put_opts(&location.path(), payload, PutOptions::from(mode)).await?;
-    Ok(put.e_tag)
+    Ok(Version::told(location, put.e_tag, put.version))
+}
+
+/// Whether a conditional write or a deletion without an answer is tried again by us. The client does it itself for S3 only. It is safe
+/// everywhere: whichever of the two arrives first, the other's condition does not hold.
+fn is_worth_repeating(location: &Location, error: &object_store::Error) -> bool {
+    !matches!(location.place(), Place::S3 { .. }) && is_unanswered(error)
+}
+
+async fn pause(attempt: u32) {
+    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
 }
 
 /// Whether the store said that the condition does not hold.
@@ -238,6 +294,10 @@ fn absent_or<T>(location: &Location, error: object_store::Error) -> Result<Optio
     }
 }
 
-fn no_etag(location: &Location) -> StorageError {
-    StorageError::ConditionsIgnored { location: location.clone(), finding: "it gives its objects no ETag" }
+fn no_version(location: &Location) -> StorageError {
+    let finding = match location.place() {
+        Place::Google { .. } => "it gives its objects no generation",
+        Place::Local | Place::S3 { .. } | Place::Azure { .. } => "it gives its objects no ETag",
+    };
+    StorageError::ConditionsIgnored { location: location.clone(), finding }
 }

@@ -9,12 +9,13 @@ use crate::variables::is_shown;
 /// Everything that [`crate::Stores`] needs to know; `Debug` shows names of settings, never a secret's value.
 #[derive(Clone)]
 pub struct StorageOptions {
-    /// Settings in the style of the AWS tools (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), which the
-    /// command line reads from the process environment. The first of two equal names wins; empty values count as unset.
+    /// Settings named as the clouds' own tools name them (`AWS_REGION`, `GOOGLE_APPLICATION_CREDENTIALS`,
+    /// `AZURE_STORAGE_ACCOUNT_NAME`, …; all are in [`crate::VARIABLES`]), which the command line reads from the process
+    /// environment. The first of two equal names wins; empty values count as unset.
     pub environment: Vec<(String, String)>,
     /// `backsight.s3` of `feature_store.yaml`.
     pub s3: S3Options,
-    /// The home folder, for `~/.aws/credentials` and `~/.aws/config`.
+    /// The home folder, for `~/.aws/credentials`, `~/.aws/config` and `~/.config/gcloud`.
     pub home: Option<PathBuf>,
     /// When given, local locations outside of these folders are refused.
     pub allowed_local_roots: Option<Vec<PathBuf>>,
@@ -127,6 +128,10 @@ mod tests {
             ("AWS_ENDPOINT_URL", "http://user:hush@host"),
             ("AWS_SOMETHING_NEW", "hush"),
             ("AWS_REGION", "eu-west-1"),
+            ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=acc;AccountKey=hush"),
+            ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=hush"),
+            ("AZURE_STORAGE_KEY", "hush"),
+            ("AZURE_CLIENT_SECRET", "hush"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let s3 = S3Options { endpoint: Some("http://user:hush@host".to_owned()), ..S3Options::default() };

@@ -1,17 +1,17 @@
 //! Whether a store honours conditional writes: asked once, before the first registry is written there.
 
 use bytes::Bytes;
-use object_store::{Error, ObjectStore, PutMode, PutOptions, PutPayload, UpdateVersion};
+use object_store::{Error, ObjectStore, PutMode, PutOptions, PutPayload};
 use uuid::Uuid;
 
-use crate::{Location, StorageError, Stores};
+use crate::{Location, StorageError, Stores, Version};
 
 /// How the names of probes start.
 pub(crate) const PROBE_PREFIX: &str = ".backsight-probe-";
 
 /// What one probing write was answered.
 enum Answer {
-    Written(Option<String>),
+    Written(Option<Version>),
     Refused,
 }
 
@@ -44,6 +44,7 @@ impl Stores {
         // The first write may be repeated inside after a lost answer; `create` knows how to tell.
         let first =
             self.create(probe, Bytes::from_static(b"first")).await.map_err(|error| about(beside, error))?;
+        let update = |version: &Version| PutMode::Update(version.expected_in(probe));
         let attempt = async |bytes: &'static [u8], mode| {
             ask(store.as_ref(), probe, bytes, mode)
                 .await
@@ -52,22 +53,18 @@ impl Stores {
         if let Answer::Written(_) = attempt(b"second", PutMode::Create).await? {
             return Ok(Some("it created an object that exists already"));
         }
-        let second = match attempt(b"third", update(first.as_str())).await? {
-            Answer::Written(etag) => etag,
+        let second = match attempt(b"third", update(&first)).await? {
+            Answer::Written(version) => version,
             Answer::Refused => return Ok(Some("it refused to replace a version that is the current one")),
         };
-        if second.is_none_or(|etag| etag == first.as_str()) {
-            return Ok(Some("it gives a changed object no new ETag"));
+        if second.is_none_or(|second| second == first) {
+            return Ok(Some("it gives a changed object no new version"));
         }
-        if let Answer::Written(_) = attempt(b"fourth", update(first.as_str())).await? {
+        if let Answer::Written(_) = attempt(b"fourth", update(&first)).await? {
             return Ok(Some("it replaced a version that is not the current one"));
         }
         Ok(None)
     }
-}
-
-fn update(etag: &str) -> PutMode {
-    PutMode::Update(UpdateVersion { e_tag: Some(etag.to_owned()), version: None })
 }
 
 async fn ask(
@@ -77,7 +74,7 @@ async fn ask(
     mode: PutMode,
 ) -> Result<Answer, Error> {
     match store.put_opts(&probe.path(), PutPayload::from_static(bytes), PutOptions::from(mode)).await {
-        Ok(put) => Ok(Answer::Written(put.e_tag)),
+        Ok(put) => Ok(Answer::Written(Version::told(probe, put.e_tag, put.version))),
         Err(Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotModified { .. }) => {
             Ok(Answer::Refused)
         }

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use object_store::Certificate;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use url::Url;
 
-use crate::location::normal_endpoint;
+use crate::client::{client_options, flag, not_built, retry_config};
+use crate::place::normal_endpoint;
 use crate::profile::Profile;
 use crate::{Location, StorageError, StorageOptions};
 
@@ -185,14 +186,8 @@ impl S3Settings {
 
     /// Builds the client for `bucket`.
     pub(crate) fn build(self, bucket: &str, options: &StorageOptions) -> Result<AmazonS3, StorageError> {
-        let invalid = |error: object_store::Error| StorageError::InvalidSetting {
-            setting: format!("for bucket `{bucket}`"),
-            reason: error.to_string(),
-        };
-        let mut client = ClientOptions::new()
-            .with_timeout(options.request_timeout)
-            .with_connect_timeout(options.connect_timeout)
-            .with_allow_http(self.allow_http);
+        let invalid = not_built(bucket);
+        let mut client = client_options(options, self.allow_http);
         if let Some(path) = options.setting("AWS_CA_BUNDLE") {
             let unreadable = |reason: String| StorageError::InvalidSetting {
                 setting: format!("`AWS_CA_BUNDLE={path}`"),
@@ -205,16 +200,11 @@ impl S3Settings {
                 client = client.with_root_certificate(certificate);
             }
         }
-        let retry = RetryConfig {
-            backoff: BackoffConfig::default(),
-            max_retries: options.retries_max,
-            retry_timeout: options.retry_timeout,
-        };
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(self.region)
             .with_client_options(client)
-            .with_retry(retry)
+            .with_retry(retry_config(options))
             .with_virtual_hosted_style_request(self.virtual_hosted);
         if let Some(endpoint) = self.endpoint {
             let endpoint = if self.virtual_hosted { host_with_bucket(&endpoint, bucket) } else { endpoint };
@@ -222,7 +212,7 @@ impl S3Settings {
         }
         for (setting, key) in PASSED_ON {
             if let Some(value) = options.setting(setting) {
-                let key: AmazonS3ConfigKey = key.parse().map_err(invalid)?;
+                let key: AmazonS3ConfigKey = key.parse().map_err(&invalid)?;
                 builder = builder.with_config(key, value);
             }
         }
@@ -271,18 +261,6 @@ fn file_names(options: &StorageOptions) -> String {
     let names: Vec<String> =
         [credentials, config].iter().flatten().map(|path| format!("`{}`", path.display())).collect();
     if names.is_empty() { "no profile file (no home folder is known)".to_owned() } else { names.join(", ") }
-}
-
-/// A setting that is `true` or `false`.
-fn flag(options: &StorageOptions, name: &str) -> Result<bool, StorageError> {
-    match options.setting(name).map(str::to_ascii_lowercase).as_deref() {
-        None | Some("false" | "0" | "no" | "off") => Ok(false),
-        Some("true" | "1" | "yes" | "on") => Ok(true),
-        Some(other) => Err(StorageError::InvalidSetting {
-            setting: format!("`{name}`"),
-            reason: format!("it is `{other}`, allowed are `true` and `false`"),
-        }),
-    }
 }
 
 /// `http://host:9000` becomes `http://bucket.host:9000`, unless it has the bucket already.

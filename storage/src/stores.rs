@@ -5,13 +5,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use object_store::aws::AmazonS3;
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::{ObjectStore, path::Path as ObjectPath};
 use url::Url;
 
 use crate::allowed::{AllowedFiles, AllowedRoots};
+use crate::azure::AzureSettings;
+use crate::google::{GoogleSettings, GoogleUploads};
+use crate::place::Place;
 use crate::profile::Profile;
 use crate::s3::S3Settings;
 use crate::{Location, StorageError, StorageOptions};
@@ -28,9 +30,23 @@ struct Inner {
     local: Arc<dyn ObjectStore>,
     profile: OnceLock<Profile>,
     /// By the URL that names the store.
-    buckets: Mutex<HashMap<Url, Arc<AmazonS3>>>,
+    buckets: Mutex<HashMap<Url, Bucket>>,
     /// Stores that were found to honour conditions.
     proved: Mutex<HashSet<Url>>,
+}
+
+/// One client, as its users see it.
+#[derive(Clone)]
+struct Bucket {
+    objects: Arc<dyn ObjectStore>,
+    uploads: Arc<dyn MultipartStore>,
+}
+
+impl Bucket {
+    fn new<T: ObjectStore + MultipartStore>(client: T) -> Self {
+        let client = Arc::new(client);
+        Self { objects: Arc::clone(&client) as _, uploads: client }
+    }
 }
 
 impl fmt::Debug for Stores {
@@ -69,7 +85,7 @@ impl Stores {
             self.check_allowed(location)?;
             return Ok(Arc::clone(&self.inner.local));
         }
-        Ok(self.bucket(location)?)
+        Ok(self.bucket(location)?.objects)
     }
 
     /// The store that [`Location::store_url`] named.
@@ -85,7 +101,7 @@ impl Stores {
             self.check_allowed(location)?;
             return Ok(None);
         }
-        Ok(Some(self.bucket(location)?))
+        Ok(Some(self.bucket(location)?.uploads))
     }
 
     /// The path on the file system, checked against the allowed folders; `None` elsewhere.
@@ -110,18 +126,29 @@ impl Stores {
         proved.insert(location.store_url());
     }
 
-    fn bucket(&self, location: &Location) -> Result<Arc<AmazonS3>, StorageError> {
-        let bucket = location.bucket().unwrap_or_default();
+    fn bucket(&self, location: &Location) -> Result<Bucket, StorageError> {
+        let name = location.bucket().unwrap_or_default();
         let mut buckets = self.inner.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let key = location.store_url();
-        if let Some(client) = buckets.get(&key) {
-            return Ok(Arc::clone(client));
+        if let Some(bucket) = buckets.get(&key) {
+            return Ok(bucket.clone());
         }
         let options = &self.inner.options;
-        let profile = self.inner.profile.get_or_init(|| Profile::read(options));
-        let client = Arc::new(S3Settings::decide(location, options, profile)?.build(bucket, options)?);
-        buckets.insert(key, Arc::clone(&client));
-        Ok(client)
+        let bucket = match location.place() {
+            Place::Google { .. } => {
+                let client = Arc::new(GoogleSettings::decide(location, options)?.build(name, options)?);
+                Bucket { objects: Arc::clone(&client) as _, uploads: Arc::new(GoogleUploads(client)) }
+            }
+            Place::Azure { .. } => {
+                Bucket::new(AzureSettings::decide(location, options)?.build(name, options)?)
+            }
+            Place::Local | Place::S3 { .. } => {
+                let profile = self.inner.profile.get_or_init(|| Profile::read(options));
+                Bucket::new(S3Settings::decide(location, options, profile)?.build(name, options)?)
+            }
+        };
+        buckets.insert(key, bucket.clone());
+        Ok(bucket)
     }
 }
 

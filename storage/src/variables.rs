@@ -1,4 +1,4 @@
-//! The settings in the style of the AWS tools that this room reads, and which of them may be shown.
+//! The settings that this room reads, named as the clouds' own tools name them, and which of them may be shown.
 
 /// One setting that comes from the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ const fn hidden(name: &'static str, meaning: &'static str) -> StorageVariable {
 }
 
 /// All of them. Any other that is given is ignored, and never shown.
-pub const VARIABLES: [StorageVariable; 29] = [
+pub const VARIABLES: [StorageVariable; 51] = [
     hidden("AWS_ACCESS_KEY_ID", "Access key; needs the secret key beside it"),
     hidden("AWS_SECRET_ACCESS_KEY", "Secret key"),
     hidden("AWS_SESSION_TOKEN", "Token of keys that are valid for a time"),
@@ -53,7 +53,49 @@ pub const VARIABLES: [StorageVariable; 29] = [
     hidden("AWS_REQUEST_PAYER", "`true`: who requests pays"),
     hidden("AWS_UNSIGNED_PAYLOAD", "`true`: bodies of requests are not signed"),
     hidden("AWS_CHECKSUM_ALGORITHM", "Checksum of what is written, as `SHA256`"),
+    shown(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "File of a service account's key or a user's login; unset: gcloud's, else the machine's identity",
+    ),
+    shown("CLOUDSDK_CONFIG", "Folder of gcloud and its application-default login; unset: `~/.config/gcloud`"),
+    shown("NO_GCE_CHECK", "`true`: credentials are not looked for at Google's metadata service"),
+    shown("GOOGLE_SKIP_SIGNATURE", "`true`: requests carry no credentials, for public buckets of Google"),
+    shown("STORAGE_EMULATOR_HOST", "Endpoint of an emulator of Google Cloud Storage; it gets no credentials"),
+    hidden(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "Account, key or signature, and endpoint in one text, as the portal shows it",
+    ),
+    shown(
+        "AZURE_STORAGE_ACCOUNT_NAME",
+        "Storage account of locations that name none, after the connection string's",
+    ),
+    shown("AZURE_STORAGE_ACCOUNT", "The same, where `AZURE_STORAGE_ACCOUNT_NAME` is not set"),
+    hidden("AZURE_STORAGE_ACCOUNT_KEY", "Key of that account"),
+    hidden("AZURE_STORAGE_KEY", "The same, where `AZURE_STORAGE_ACCOUNT_KEY` is not set"),
+    hidden("AZURE_STORAGE_SAS_TOKEN", "Shared access signature for that account"),
+    shown(
+        "AZURE_STORAGE_SERVICE_ENDPOINT",
+        "Endpoint of that account's blobs, for emulators and private links",
+    ),
+    hidden("AZURE_TENANT_ID", "Directory of a service principal or workload identity"),
+    hidden("AZURE_STORAGE_TENANT_ID", "The same, where `AZURE_TENANT_ID` is not set"),
+    hidden("AZURE_CLIENT_ID", "Its id; alone: which identity of the machine is used"),
+    hidden("AZURE_STORAGE_CLIENT_ID", "The same, where `AZURE_CLIENT_ID` is not set"),
+    hidden("AZURE_CLIENT_SECRET", "Secret of a service principal"),
+    hidden("AZURE_STORAGE_CLIENT_SECRET", "The same, where `AZURE_CLIENT_SECRET` is not set"),
+    hidden("AZURE_FEDERATED_TOKEN_FILE", "File with a workload identity's token, as Kubernetes gives it"),
+    shown("AZURE_AUTHORITY_HOST", "Who gives tokens; unset: `https://login.microsoftonline.com`"),
+    shown(
+        "AZURE_TOKEN_CREDENTIALS",
+        "`AzureCliCredential`: the login of `az` is used; unset: the machine's identity",
+    ),
+    shown("AZURE_SKIP_SIGNATURE", "`true`: requests carry no credentials, for public containers of Azure"),
 ];
+
+/// Whether this setting is one of them.
+pub fn is_read(name: &str) -> bool {
+    VARIABLES.iter().any(|variable| variable.name == name)
+}
 
 /// Whether a value of this setting may stand in output and logs.
 pub fn is_shown(name: &str) -> bool {
@@ -67,6 +109,9 @@ mod tests {
 
     use super::VARIABLES;
 
+    /// How names of settings start.
+    const FAMILIES: [&str; 6] = ["AWS_", "AZURE_", "GOOGLE_", "STORAGE_", "CLOUDSDK_", "NO_GCE_"];
+
     /// Names of such settings in the code of this room, tests and this file left out.
     fn read_by_code() -> BTreeSet<String> {
         let mut names = BTreeSet::new();
@@ -78,9 +123,11 @@ mod tests {
             }
             let text = std::fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for piece in code.split("\"AWS_").skip(1) {
-                let name = piece.split('"').next().unwrap_or_default();
-                names.insert(format!("AWS_{name}"));
+            for family in FAMILIES {
+                for piece in code.split(&format!("\"{family}")).skip(1) {
+                    let name = piece.split('"').next().unwrap_or_default();
+                    names.insert(format!("{family}{name}"));
+                }
             }
         }
         names

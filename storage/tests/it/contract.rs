@@ -1,15 +1,15 @@
-//! What every store promises: the same functions run against files and against S3.
+//! What every store promises: the same functions run against files, S3, Google Cloud Storage and Azure.
 
 use backsight_proto::ErrorCode;
-use backsight_storage::{Location, Stores};
+use backsight_storage::{Location, StorageError, Stores};
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use tokio::task::JoinSet;
 
-use crate::support::Fixture;
+use crate::support::{Fixture, at};
 
-/// Runs each function on a fresh fixture of both kinds.
-macro_rules! on_both_stores {
+/// Runs each function on a fresh fixture of every kind.
+macro_rules! on_every_store {
     ($($name:ident),* $(,)?) => {
         mod on_files {
             $(#[tokio::test] async fn $name() { super::$name(super::Fixture::local()).await; })*
@@ -17,10 +17,20 @@ macro_rules! on_both_stores {
         mod on_s3 {
             $(#[tokio::test] async fn $name() { super::$name(super::Fixture::s3()).await; })*
         }
+        mod on_google {
+            $(#[tokio::test] async fn $name() { super::$name(super::Fixture::google()).await; })*
+        }
+        mod on_azure {
+            $(#[tokio::test] async fn $name() {
+                if let Some(fixture) = super::Fixture::azure() {
+                    super::$name(fixture).await;
+                }
+            })*
+        }
     };
 }
 
-on_both_stores! {
+on_every_store! {
     what_is_written_is_read_with_its_version,
     what_is_not_there_is_none_and_deletes_fine,
     creating_twice_is_a_conflict_and_the_first_stays,
@@ -34,6 +44,8 @@ on_both_stores! {
     nothing_to_expand_is_not_found_by_name,
     odd_names_survive,
     the_opened_store_sees_the_same_objects,
+    an_upload_in_parts_is_unseen_until_completed,
+    a_missing_bucket_is_not_found_by_name,
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -165,7 +177,7 @@ async fn the_store_passes_the_probe_and_keeps_nothing_of_it(f: Fixture) {
     let registry = f.folder.join("registry.pb");
     f.stores.require_conditional_writes(&registry).await.unwrap();
     assert_eq!(f.stores.list(&f.folder).await.unwrap(), []);
-    let requests = || f.server.as_ref().map_or(0, |server| server.requests().len());
+    let requests = || f.requests();
     let asked = requests();
     f.stores.require_conditional_writes(&registry).await.unwrap();
     f.stores.clone().require_conditional_writes(&f.folder.join("other")).await.unwrap();
@@ -241,4 +253,63 @@ async fn the_opened_store_sees_the_same_objects(f: Fixture) {
     let store = f.other_stores().open_url(&object.store_url()).unwrap();
     assert_eq!(store.head(&object.path()).await.unwrap().size, 1);
     assert_eq!(f.stores.multipart(&object).unwrap().is_none(), object.is_local());
+}
+
+async fn an_upload_in_parts_is_unseen_until_completed(f: Fixture) {
+    let object = f.folder.join("part.parquet");
+    let Some(store) = f.stores.multipart(&object).unwrap() else { return };
+    let path = object.path();
+    let id = store.create_multipart(&path).await.unwrap();
+    let big = bytes(&"x".repeat(5 << 20));
+    let (one, two) = tokio::join!(
+        store.put_part(&path, &id, 1, bytes("end").into()),
+        store.put_part(&path, &id, 0, big.clone().into())
+    );
+    let parts = vec![two.unwrap(), one.unwrap()];
+    assert_eq!(f.stores.list(&f.folder).await.unwrap(), []);
+    assert_eq!(f.stores.head(&object).await.unwrap(), None);
+    assert_eq!(f.stores.read(&object).await.unwrap(), None);
+    store.complete_multipart(&path, &id, parts.clone()).await.unwrap();
+    let whole = [big.as_ref(), b"end"].concat();
+    assert_eq!(f.stores.read(&object).await.unwrap().unwrap().bytes, whole);
+    let again = store.complete_multipart(&path, &id, parts).await.unwrap_err();
+    let again = StorageError::classify(&object, again);
+    assert_eq!(again.code(), ErrorCode::NotFound, "look before failing: {again:?}");
+    assert_eq!(
+        f.stores.read(&object).await.unwrap().unwrap().bytes,
+        whole,
+        "a repeated completion harms nothing"
+    );
+    let other = f.folder.join("other.parquet");
+    let id = store.create_multipart(&other.path()).await.unwrap();
+    store.put_part(&other.path(), &id, 0, bytes("x").into()).await.unwrap();
+    store.abort_multipart(&other.path(), &id).await.unwrap();
+    assert_eq!(f.stores.list(&f.folder).await.unwrap().len(), 1);
+}
+
+async fn a_missing_bucket_is_not_found_by_name(f: Fixture) {
+    let (object, what) = match f.folder.to_string().split_once("://") {
+        None => return,
+        Some(("az", _)) => ("az://nowhere/x", "container of"),
+        Some((scheme, _)) => (if scheme == "s3" { "s3://nowhere/x" } else { "gs://nowhere/x" }, "bucket of"),
+    };
+    let object = at(object);
+    for error in [
+        f.stores.read(&object).await.unwrap_err(),
+        f.stores.create(&object, bytes("x")).await.unwrap_err(),
+        f.stores.put(&object, bytes("x")).await.unwrap_err(),
+        f.stores.list(&object).await.unwrap_err(),
+        f.stores.expand(&object).await.unwrap_err(),
+        f.stores.require_conditional_writes(&object).await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), ErrorCode::NotFound, "{error:?}");
+        let suffix = format!("`{object}` does not exist");
+        assert!(error.to_string().starts_with(what) && error.to_string().ends_with(&suffix), "{error}");
+    }
+    // A batch of deletions on Azure answers for each blob, and does not say why one is not there.
+    if let Err(error) = f.stores.delete(&object).await {
+        assert_eq!(error.code(), ErrorCode::NotFound, "{error:?}");
+    } else {
+        assert_eq!(what, "container of", "only Azure cannot tell");
+    }
 }

@@ -1,4 +1,4 @@
-//! S3 when it is denied, gone, overloaded, silent or careless.
+//! Stores when one is denied, gone, overloaded, silent or careless.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,9 +7,8 @@ use backsight_proto::ErrorCode;
 use backsight_s3_server::{Fault, Rule};
 use backsight_storage::{Location, StorageError, StorageOptions, Stores};
 use bytes::Bytes;
-use object_store::PutPayload;
 
-use crate::support::{Fixture, options, s3};
+use crate::support::{Fixture, at, options};
 
 const ONE: Bytes = Bytes::from_static(b"one");
 const TWO: Bytes = Bytes::from_static(b"two");
@@ -155,33 +154,16 @@ async fn the_endpoint_of_a_location_is_used_for_it_alone() {
     let endpoint = there.server().endpoint();
     let object = Location::parse("s3://bucket/x", Path::new("/"), Some(&endpoint)).unwrap();
     here.stores.put(&object, ONE).await.unwrap();
-    assert_eq!(there.stores.read(&s3("s3://bucket/x")).await.unwrap().unwrap().bytes, ONE);
-    assert_eq!(here.stores.read(&s3("s3://bucket/x")).await.unwrap(), None);
+    assert_eq!(there.stores.read(&at("s3://bucket/x")).await.unwrap().unwrap().bytes, ONE);
+    assert_eq!(here.stores.read(&at("s3://bucket/x")).await.unwrap(), None);
     let store = here.stores.open_url(&object.store_url()).unwrap();
     assert_eq!(object_store::ObjectStoreExt::head(&store, &object.path()).await.unwrap().size, 3);
 }
 
 #[tokio::test]
-async fn a_missing_bucket_is_not_found_by_name() {
-    let f = Fixture::s3();
-    let object = s3("s3://nowhere/x");
-    for error in [
-        f.stores.read(&object).await.unwrap_err(),
-        f.stores.create(&object, ONE).await.unwrap_err(),
-        f.stores.put(&object, ONE).await.unwrap_err(),
-        f.stores.list(&object).await.unwrap_err(),
-        f.stores.expand(&object).await.unwrap_err(),
-        f.stores.delete(&object).await.unwrap_err(),
-    ] {
-        assert_eq!(error.code(), ErrorCode::NotFound, "{error:?}");
-        assert_eq!(error.to_string(), "bucket of `s3://nowhere/x` does not exist");
-    }
-}
-
-#[tokio::test]
 async fn a_server_that_is_down_is_unreachable_in_bounded_time() {
     let f = Fixture::s3();
-    let Fixture { stores, folder, server, disk: _disk } = f;
+    let Fixture { stores, folder, server, google: _, disk: _disk } = f;
     drop(server);
     let started = Instant::now();
     let error = stores.read(&folder).await.unwrap_err();
@@ -206,20 +188,101 @@ async fn a_store_that_ignores_conditions_is_found_out() {
 }
 
 #[tokio::test]
-async fn an_upload_in_parts_is_unseen_until_completed() {
-    let f = Fixture::s3();
+async fn google_counts_uploads_that_are_neither_completed_nor_aborted() {
+    let f = Fixture::google();
     let object = f.folder.join("part.parquet");
     let store = f.stores.multipart(&object).unwrap().unwrap();
-    let path = object.path();
-    let id = store.create_multipart(&path).await.unwrap();
-    let part = store.put_part(&path, &id, 0, PutPayload::from_bytes(ONE)).await.unwrap();
-    assert_eq!(f.stores.list(&f.folder).await.unwrap(), []);
-    assert_eq!(f.server().pending_uploads(), 1);
-    store.complete_multipart(&path, &id, vec![part.clone()]).await.unwrap();
-    assert_eq!(f.stores.read(&object).await.unwrap().unwrap().bytes, ONE);
-    let again = store.complete_multipart(&path, &id, vec![part]).await.unwrap_err();
-    assert_eq!(StorageError::classify(&object, again).code(), ErrorCode::NotFound, "look before failing");
-    let other = store.create_multipart(&path).await.unwrap();
-    store.abort_multipart(&path, &other).await.unwrap();
-    assert_eq!(f.server().pending_uploads(), 0);
+    f.google_server().inject(Rule::new(Fault::DropAnswer).method("POST").times(1));
+    let id = store.create_multipart(&object.path()).await.unwrap();
+    assert_eq!(f.google_server().pending_uploads(), 2, "one that nobody heard of");
+    f.google_server().inject(Rule::new(Fault::Unavailable).method("DELETE").times(1));
+    store.abort_multipart(&object.path(), &id).await.unwrap();
+    assert_eq!(f.google_server().pending_uploads(), 1);
+}
+
+#[tokio::test]
+async fn writes_to_google_whose_answer_is_lost_are_done() {
+    let f = Fixture::google();
+    for fault in [Fault::DropAnswer, Fault::UnavailableAfter] {
+        let object = f.folder.join(&format!("{fault:?}"));
+        f.google_server().inject(Rule::new(fault).method("PUT").times(1));
+        let first = f.stores.create(&object, ONE).await.unwrap();
+        f.google_server().inject(Rule::new(fault).method("PUT").times(1));
+        let second = f.stores.replace(&object, TWO, &first).await.unwrap();
+        let read = f.stores.read(&object).await.unwrap().unwrap();
+        assert_eq!((read.bytes, read.version), (TWO, second));
+        f.google_server().inject(Rule::new(fault).method("PUT").times(1));
+        let error = f.stores.replace(&object, Bytes::from_static(b"three"), &first).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Conflict, "a lost answer hides no real conflict: {error:?}");
+        f.google_server().inject(Rule::new(fault).method("DELETE").times(1));
+        f.stores.delete(&object).await.unwrap();
+        assert_eq!(f.stores.read(&object).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_denied_bucket_of_google_is_access_denied_with_a_hint_that_fits() {
+    let f = Fixture::google();
+    let object = f.folder.join("x");
+    f.google_server().deny_bucket("bucket");
+    for error in [
+        f.stores.read(&object).await.unwrap_err(),
+        f.stores.create(&object, TWO).await.unwrap_err(),
+        f.stores.expand(&f.folder).await.unwrap_err(),
+        f.stores.require_conditional_writes(&object).await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), ErrorCode::AccessDenied, "{error:?}");
+        assert!(error.hint().unwrap().contains("retrying will not help"));
+    }
+}
+
+#[tokio::test]
+async fn a_google_that_ignores_conditions_is_found_out() {
+    let f = Fixture::google();
+    f.google_server().ignore_conditions();
+    let registry = f.folder.join("registry.pb");
+    let error = f.stores.require_conditional_writes(&registry).await.unwrap_err();
+    assert!(matches!(error, StorageError::ConditionsIgnored { .. }), "{error:?}");
+    assert_eq!(f.stores.list(&f.folder).await.unwrap(), [], "the probe is gone");
+    f.google_server().heal();
+    f.stores.require_conditional_writes(&registry).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_overload_of_google_is_waited_out() {
+    let f = Fixture::google();
+    let object = f.folder.join("x");
+    let mut expected = f.stores.create(&object, ONE).await.unwrap();
+    for (method, round) in [("GET", 0_u8), ("PUT", 1), ("POST", 2)] {
+        f.google_server().inject(Rule::new(Fault::Unavailable).method(method).times(2));
+        f.stores.read(&object).await.unwrap().unwrap();
+        expected = f.stores.replace(&object, Bytes::from(vec![round]), &expected).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn wrong_credentials_for_azure_are_denied_and_never_shown() {
+    let Some(f) = Fixture::azure() else { return };
+    let object = f.folder.join("x");
+    f.stores.put(&object, ONE).await.unwrap();
+    let good = f.stores.options().setting("AZURE_STORAGE_CONNECTION_STRING").unwrap().to_owned();
+    let (before, rest) = good.split_once("AccountKey=").unwrap();
+    let rest = rest.split_once(';').map_or("", |(_, rest)| rest);
+    for bad in ["AccountKey=aHVzaC1odXNo", "SharedAccessSignature=sv=2022-11-02&sr=c&sp=rl&sig=aHVzaC1odXNo"]
+    {
+        let mut options = f.stores.options().clone();
+        let text = format!("{before}{bad};{rest}");
+        options.environment.insert(0, ("AZURE_STORAGE_CONNECTION_STRING".to_owned(), text));
+        let stores = Stores::new(options);
+        for error in [
+            stores.read(&object).await.unwrap_err(),
+            stores.create(&f.folder.join("y"), TWO).await.unwrap_err(),
+            stores.list(&f.folder).await.unwrap_err(),
+            stores.delete(&object).await.unwrap_err(),
+        ] {
+            assert_eq!(error.code(), ErrorCode::AccessDenied, "{error:?}");
+            let shown = format!("{error} {error:?} {:?}", error.hint());
+            assert!(!shown.contains("aHVzaC1odXNo"), "{shown}");
+        }
+    }
 }

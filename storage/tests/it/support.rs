@@ -1,9 +1,9 @@
-//! The two kinds of store, each empty and fresh for one test.
+//! Every kind of store, each empty and fresh for one test.
 
 use std::path::Path;
 use std::time::Duration;
 
-use backsight_s3_server::S3Server;
+use backsight_s3_server::{GoogleServer, S3Server};
 use backsight_storage::{Location, StorageOptions, Stores};
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -13,6 +13,7 @@ pub(crate) struct Fixture {
     pub(crate) stores: Stores,
     pub(crate) folder: Location,
     pub(crate) server: Option<S3Server>,
+    pub(crate) google: Option<GoogleServer>,
     pub(crate) disk: TempDir,
 }
 
@@ -20,7 +21,7 @@ impl Fixture {
     pub(crate) fn local() -> Self {
         let disk = TempDir::new().unwrap();
         let folder = Location::local(&disk.path().canonicalize().unwrap()).unwrap();
-        Self { stores: Stores::new(StorageOptions::default()), folder, server: None, disk }
+        Self { stores: Stores::new(StorageOptions::default()), folder, server: None, google: None, disk }
     }
 
     pub(crate) fn s3() -> Self {
@@ -28,11 +29,40 @@ impl Fixture {
         let server = S3Server::start(disk.path());
         server.create_bucket("bucket");
         let stores = Stores::new(options(&server));
-        Self { stores, folder: s3("s3://bucket/some/folder"), server: Some(server), disk }
+        Self { stores, folder: at("s3://bucket/some/folder"), server: Some(server), google: None, disk }
+    }
+
+    pub(crate) fn google() -> Self {
+        let server = GoogleServer::start();
+        server.create_bucket("bucket");
+        let stores = Stores::new(quick(server.environment()));
+        let folder = at("gs://bucket/some/folder");
+        Self { stores, folder, server: None, google: Some(server), disk: TempDir::new().unwrap() }
+    }
+
+    /// A folder of its own in the container that the environment names; `None`, said aloud, where it names none.
+    pub(crate) fn azure() -> Option<Self> {
+        let Some((environment, container)) = azure_of_environment() else {
+            eprintln!("SKIPPED: BACKSIGHT_TEST_AZURE_CONTAINER is not set; tests/ci/azure.sh sets it");
+            return None;
+        };
+        let stores = Stores::new(quick(environment));
+        let folder = at(&format!("az://{container}/{}/folder", uuid::Uuid::new_v4()));
+        Some(Self { stores, folder, server: None, google: None, disk: TempDir::new().unwrap() })
     }
 
     pub(crate) fn server(&self) -> &S3Server {
         self.server.as_ref().unwrap()
+    }
+
+    pub(crate) fn google_server(&self) -> &GoogleServer {
+        self.google.as_ref().unwrap()
+    }
+
+    /// Requests that a server in this process has had.
+    pub(crate) fn requests(&self) -> usize {
+        let s3 = self.server.as_ref().map(|server| server.requests().len());
+        s3.or_else(|| self.google.as_ref().map(|server| server.requests().len())).unwrap_or_default()
     }
 
     /// Other clients of the same store, as another process has.
@@ -49,14 +79,26 @@ impl Fixture {
 }
 
 pub(crate) fn options(server: &S3Server) -> StorageOptions {
+    quick(server.environment())
+}
+
+/// Options that wait for nothing long.
+fn quick(environment: Vec<(String, String)>) -> StorageOptions {
     StorageOptions {
-        environment: server.environment(),
+        environment,
         connect_timeout: Duration::from_secs(2),
         retry_timeout: Duration::from_secs(5),
         ..StorageOptions::default()
     }
 }
 
-pub(crate) fn s3(text: &str) -> Location {
+#[expect(clippy::disallowed_methods, reason = "the one place of these tests that looks for a real server")]
+fn azure_of_environment() -> Option<(Vec<(String, String)>, String)> {
+    let container = std::env::var("BACKSIGHT_TEST_AZURE_CONTAINER").ok()?;
+    let name = "AZURE_STORAGE_CONNECTION_STRING";
+    Some((vec![(name.to_owned(), std::env::var(name).unwrap())], container))
+}
+
+pub(crate) fn at(text: &str) -> Location {
     Location::parse(text, Path::new("/"), None).unwrap()
 }

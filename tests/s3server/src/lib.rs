@@ -1,6 +1,7 @@
-//! An S3 server inside the test process: signed HTTP on a local port, atomic conditional writes, faults on demand.
+//! Object stores inside the test process, on a local port, with atomic conditional writes and faults on demand: S3 over
+//! signed HTTP, and the part of Google Cloud Storage that is used. Before servers elsewhere a proxy makes the faults.
 //!
-//! Objects are files below a folder, `<folder>/<bucket>/<key>`: files that a test puts there before a server has
+//! Objects of S3 are files below a folder, `<folder>/<bucket>/<key>`: files that a test puts there before a server has
 //! written the same key are served like uploaded ones. Keys longer than about 150 bytes do not fit into the names of
 //! the files that hold their ETags.
 //!
@@ -14,8 +15,14 @@
 #![expect(clippy::expect_used, reason = "test support: what cannot start must fail the test")]
 
 mod faults;
+mod google;
+mod google_objects;
 mod objects;
+mod proxy;
+mod running;
 mod server;
 
 pub use faults::{Fault, Request, Rule};
+pub use google::GoogleServer;
+pub use proxy::FaultProxy;
 pub use server::{ACCESS_KEY, S3Server, SECRET_KEY};

@@ -1,23 +1,13 @@
-//! The server's life: a thread with its own runtime, from the first connection to the drop of the handle.
+//! The S3 server as tests hold it.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::auth::SimpleAuth;
-use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, HttpRequest, HttpResponse};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use s3s::service::S3ServiceBuilder;
 
-use crate::faults::{Fault, Faults, Request, Rule};
-use crate::objects::{Objects, Unconditional};
+use crate::faults::{Fault, Request, Rule};
+use crate::objects::Objects;
+use crate::running::{Backend, Running};
 
 /// The access key that every server accepts.
 pub const ACCESS_KEY: &str = "backsight-test-key";
@@ -30,11 +20,8 @@ pub const SECRET_KEY: &str = "backsight-test-secret-0123456789";
 /// It has its own thread and runtime, so it serves synchronous tests, and tests that block their runtime, as well.
 #[derive(Debug)]
 pub struct S3Server {
-    address: SocketAddr,
+    running: Running,
     folder: PathBuf,
-    faults: Arc<Faults>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl S3Server {
@@ -42,33 +29,14 @@ impl S3Server {
     pub fn start(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("the server's folder can be created");
         let folder = folder.canonicalize().expect("the server's folder exists");
-        let faults = Arc::new(Faults::default());
         let mut builder = S3ServiceBuilder::new(Objects::new(&folder));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let service = builder.build();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a local port is free");
-        listener.set_nonblocking(true).expect("a socket can be non-blocking");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime can be built");
-        let (stop, stopped) = oneshot::channel();
-        let seen = Arc::clone(&faults);
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).expect("the listener is valid");
-                tokio::select! {
-                    () = accept(listener, service, seen) => {}
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
-        Self { address, folder, faults, stop: Some(stop), thread: Some(thread) }
+        Self { running: Running::start(Backend::S3(builder.build())), folder }
     }
 
     /// `http://127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.running.endpoint()
     }
 
     /// What the environment of a process that uses this server holds.
@@ -94,7 +62,7 @@ impl S3Server {
 
     /// Adds a rule; the first that picks a request decides.
     pub fn inject(&self, rule: Rule) {
-        self.faults.add(rule);
+        self.running.faults.add(rule);
     }
 
     /// Carries out the next object PUT, and closes its connection without an answer.
@@ -119,7 +87,7 @@ impl S3Server {
 
     /// Removes all rules.
     pub fn heal(&self) {
-        self.faults.clear();
+        self.running.faults.clear();
     }
 
     /// How many multipart uploads are neither completed nor aborted.
@@ -131,77 +99,6 @@ impl S3Server {
 
     /// Every request so far, in order of arrival.
     pub fn requests(&self) -> Vec<Request> {
-        self.faults.requests()
+        self.running.faults.requests()
     }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // The thread is gone already if nobody listens.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Serves connections until dropped, which closes them all.
-async fn accept(listener: TcpListener, service: S3Service, faults: Arc<Faults>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        while connections.try_join_next().is_some() {}
-        // An answer in two packets must not wait for the client's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let (service, faults) = (service.clone(), Arc::clone(&faults));
-        connections.spawn(async move {
-            let serve = service_fn(move |request| answer(service.clone(), Arc::clone(&faults), request));
-            let mut connection = http1::Builder::new();
-            // A connection that breaks is the client's business, or our own fault injection.
-            let _ = connection.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), serve).await;
-        });
-    }
-}
-
-/// One request; an error closes the connection without an answer.
-async fn answer(
-    service: S3Service,
-    faults: Arc<Faults>,
-    mut request: hyper::Request<Incoming>,
-) -> Result<HttpResponse, std::io::Error> {
-    let seen = Request {
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
-        range: request.headers().get("range").and_then(|range| range.to_str().ok()).map(str::to_owned),
-    };
-    let fault = faults.meet(seen);
-    if fault == Some(Fault::IgnoreConditions) {
-        request.extensions_mut().insert(Unconditional);
-    }
-    match fault {
-        Some(Fault::Unavailable) => Ok(error(503, "SlowDown", "Please reduce your request rate.")),
-        Some(Fault::Denied) => Ok(error(403, "AccessDenied", "Access Denied")),
-        None | Some(Fault::IgnoreConditions | Fault::DropAnswer | Fault::UnavailableAfter) => {
-            let request: HttpRequest = request.map(Body::from);
-            let answer =
-                service.call(request).await.map_err(|error| std::io::Error::other(format!("{error:?}")))?;
-            match fault {
-                Some(Fault::DropAnswer) => Err(std::io::Error::other("the answer is dropped on demand")),
-                Some(Fault::UnavailableAfter) => {
-                    Ok(error(503, "SlowDown", "Please reduce your request rate."))
-                }
-                _ => Ok(answer),
-            }
-        }
-    }
-}
-
-fn error(status: u16, code: &str, message: &str) -> HttpResponse {
-    let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    let answer = hyper::Response::builder().status(status).header("content-type", "application/xml");
-    answer.body(Body::from(body)).expect("a fixed answer is valid")
 }
