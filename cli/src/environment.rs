@@ -66,10 +66,10 @@ impl Environment {
         &self.variables
     }
 
-    /// The variables whose names start so, in order.
-    pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<(String, String)> {
-        let of_prefix = self.variables.iter().filter(|(name, _)| name.starts_with(prefix));
-        of_prefix.map(|(name, value)| (name.clone(), value.clone())).collect()
+    /// The variables that storage reads, in order.
+    pub(crate) fn of_storage(&self) -> Vec<(String, String)> {
+        let read = self.variables.iter().filter(|(name, _)| backsight_storage::is_read(name));
+        read.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// The user's home folder.

@@ -78,7 +78,7 @@ pub(crate) fn setting_rows(
             if is_unset { default.map(str::to_owned) } else { Some(without_password(&setting.value)) };
         rows.push(Row { key: setting.key.to_owned(), value, origin: setting.origin.to_string() });
     }
-    for (name, value) in environment.with_prefix("AWS_") {
+    for (name, value) in environment.of_storage() {
         let value = if is_shown(&name) { without_password(&value) } else { "(set, not shown)".to_owned() };
         rows.push(Row { key: name.clone(), value: Some(value), origin: "environment".to_owned() });
     }

@@ -136,7 +136,7 @@ fn config_path(program: &Program) -> PathBuf {
 
 fn storage_options(s3: S3Options, environment: &Environment) -> StorageOptions {
     StorageOptions {
-        environment: environment.with_prefix("AWS_"),
+        environment: environment.of_storage(),
         s3,
         home: environment.home(),
         ..StorageOptions::default()

@@ -104,14 +104,14 @@ fn a_configuration_is_checked_whole() {
 "#,
         ),
         (
-            "project: taxi\nregistry: gs://b/r.pb\n",
-            r#"error: taxi/feature_store.yaml:2:11: a registry at `gs://` is not supported yet; allowed: a path, `s3://`, `file://`
+            "project: taxi\nregistry: hdfs://b/r.pb\n",
+            r#"error: taxi/feature_store.yaml:2:11: a registry at `hdfs://` is not supported; allowed: a path, `s3://`, `gs://`, `az://`, `abfss://`, `file://`
 "#,
         ),
         (
             "project: taxi\nregistry: {registry_type: sql, path: postgresql://u@h/db}\n",
             r#"error: taxi/feature_store.yaml:2:27: registry type `sql` is not supported; allowed: `file`
-  hint: Backsight reads and writes Feast's registry file, local or on S3
+  hint: Backsight reads and writes Feast's registry file, local or in an object store
 "#,
         ),
         (

@@ -1,5 +1,9 @@
 //! From documents to drafts: which kind a document is, and what projects, entities and sources say.
 
+use std::path::Path;
+
+use backsight_storage::{Location, OBJECT_STORE_SCHEMES, StorageError, holds_credentials};
+
 use super::draft::{Common, Drafts, EntityDraft, FieldDraft, ProjectDraft, SourceDraft};
 use super::read_views::{read_feature_service, read_feature_view, read_on_demand_view};
 use crate::dtype::parse_dtype;
@@ -309,25 +313,26 @@ fn read_file_format(reader: &Reader<'_>, problems: &mut Problems) {
 }
 
 fn check_path(path: &Spanned<String>, problems: &mut Problems) {
-    holds_no_credentials(path, problems);
-    if let Some((scheme, _)) = path.value.split_once("://") {
-        match scheme {
-            "s3" | "file" | "gs" | "az" | "abfs" | "abfss" => {}
-            other => {
-                let message = format!(
-                    "path scheme `{other}://` is not supported; allowed: `s3://`, `file://`, a path, and later `gs://`, \
-                     `az://`, `abfs://`"
-                );
-                problems.push(&path.position, message);
-            }
+    let Some((scheme, _)) = path.value.split_once("://") else { return };
+    // The folder plays no part where there is a scheme.
+    if !holds_no_credentials(path, problems) {
+        return;
+    }
+    match Location::parse(&path.value, Path::new("/"), None) {
+        Err(StorageError::UnknownScheme { .. }) => {
+            let message = format!(
+                "path scheme `{scheme}://` is not supported; allowed: {OBJECT_STORE_SCHEMES}, `file://`, a path"
+            );
+            problems.push(&path.position, message);
         }
+        // What is wrong with it otherwise is said where it is read.
+        Ok(_) | Err(_) => {}
     }
 }
 
-/// A URL with a user or a password would put a secret into the registry; the message does not repeat it.
+/// A URL with a user, a password or a signature would put a secret into the registry; the message does not repeat it.
 fn holds_no_credentials(url: &Spanned<String>, problems: &mut Problems) -> bool {
-    let authority = url.value.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
-    let holds = authority.is_some_and(|authority| authority.contains('@'));
+    let holds = holds_credentials(&url.value);
     if holds {
         let message = "a URL in a definition must not hold a user or a password";
         problems.push_hint(&url.position, message, "credentials come from the environment");

@@ -110,7 +110,7 @@ impl FeatureStoreConfig {
                  `duckdb`",
                 self.offline_store_type
             ),
-            hint: Some("sources must be Parquet files, local or on S3".to_owned()),
+            hint: Some("sources must be Parquet files, local or in an object store".to_owned()),
         };
         Err(ConfigErrors { problems: vec![problem] })
     }

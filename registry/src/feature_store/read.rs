@@ -1,6 +1,9 @@
 //! From text to configuration: the keys of Feast that matter here, with Feast's defaults and rules.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use backsight_storage::{Location, OBJECT_STORE_SCHEMES, StorageError, holds_credentials};
 
 use super::backsight::read_backsight;
 use super::config::{FILE_STORES, FeatureStoreConfig, Origin, RegistryConfig, Setting};
@@ -15,6 +18,9 @@ const DEFAULT_PROVIDER: &str = "local";
 const DEFAULT_OFFLINE_STORE: &str = "dask";
 const DEFAULT_CACHE_TTL_SECONDS: u64 = 600;
 const REGISTRY_ENDPOINT_VARIABLE: &str = "FEAST_S3_ENDPOINT_URL";
+/// Feast's names of the stores that we have; the path alone decides.
+const REGISTRY_STORES: [&str; 4] =
+    ["FileRegistryStore", "S3RegistryStore", "GCSRegistryStore", "AzureRegistryStore"];
 
 /// Stores of Feast that do not read files: known, and refused by a retrieval.
 const OTHER_STORES: [&str; 16] = [
@@ -234,22 +240,19 @@ fn check_registry_type(registry: &Reader<'_>, problems: &mut Problems) -> bool {
         }
         other => format!("unknown registry type `{other}`; allowed: `file`"),
     };
-    let hint = "Backsight reads and writes Feast's registry file, local or on S3";
+    let hint = "Backsight reads and writes Feast's registry file, local or in an object store";
     problems.push_hint(&kind.position, message, hint);
     false
 }
 
 fn check_store_type(registry: &Reader<'_>, problems: &mut Problems) {
     let Some(kind) = registry.text("registry_store_type", problems) else { return };
-    let later = match kind.value.as_str() {
-        "FileRegistryStore" | "S3RegistryStore" => return,
-        "GCSRegistryStore" | "HDFSRegistryStore" | "AzureRegistryStore" => " yet",
-        _ => "",
-    };
-    let message = format!(
-        "registry store `{}` is not supported{later}; allowed: `FileRegistryStore`, `S3RegistryStore`",
-        kind.value
-    );
+    if REGISTRY_STORES.contains(&kind.value.as_str()) {
+        return;
+    }
+    let allowed: Vec<String> = REGISTRY_STORES.iter().map(|store| format!("`{store}`")).collect();
+    let message =
+        format!("registry store `{}` is not supported; allowed: {}", kind.value, allowed.join(", "));
     problems.push(&kind.position, message);
 }
 
@@ -259,22 +262,22 @@ fn check_registry_path(path: &Spanned<String>, problems: &mut Problems) -> bool 
         problems.push(&path.position, "the path of the registry must not be empty");
         return false;
     }
-    let Some((scheme, rest)) = path.value.split_once("://") else { return true };
-    let message = match scheme.to_ascii_lowercase().as_str() {
-        "s3" | "file" => {
-            if !rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
-                return true;
-            }
-            let message = "the URI of the registry must not hold a user or a password";
-            problems.push_hint(&path.position, message, "credentials come from the environment");
-            return false;
-        }
-        "gs" | "hdfs" | "az" | "abfs" | "abfss" | "wasb" | "wasbs" => {
-            format!("a registry at `{scheme}://` is not supported yet; allowed: a path, `s3://`, `file://`")
-        }
-        _ => format!("a registry at `{scheme}://` is not supported; allowed: a path, `s3://`, `file://`"),
-    };
-    problems.push(&path.position, message);
+    let Some((scheme, _)) = path.value.split_once("://") else { return true };
+    // The folder plays no part where there is a scheme.
+    let parsed = Location::parse(&path.value, Path::new("/"), None);
+    if let Err(StorageError::UnknownScheme { .. }) = parsed {
+        let message = format!(
+            "a registry at `{scheme}://` is not supported; allowed: a path, {OBJECT_STORE_SCHEMES}, `file://`"
+        );
+        problems.push(&path.position, message);
+    } else if holds_credentials(&path.value) {
+        let message = "the URI of the registry must not hold a user, a password or a signature";
+        problems.push_hint(&path.position, message, "credentials come from the environment");
+    } else if let Err(error) = parsed {
+        problems.push(&path.position, error.to_string());
+    } else {
+        return true;
+    }
     false
 }
 

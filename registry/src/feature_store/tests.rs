@@ -126,7 +126,7 @@ registry: b
 registry: {registry_type: sql, path: 'postgresql://u:secret@h/db'}
 "#,
         r#"feature_store.yaml:2:27: registry type `sql` is not supported; allowed: `file`
-  hint: Backsight reads and writes Feast's registry file, local or on S3
+  hint: Backsight reads and writes Feast's registry file, local or in an object store
 "#,
     ),
     (
@@ -135,15 +135,15 @@ registry: {registry_type: sql, path: 'postgresql://u:secret@h/db'}
 registry: {registry_type: files, path: x}
 "#,
         r#"feature_store.yaml:2:27: unknown registry type `files`; allowed: `file`
-  hint: Backsight reads and writes Feast's registry file, local or on S3
+  hint: Backsight reads and writes Feast's registry file, local or in an object store
 "#,
     ),
     (
         "registry of another cloud",
         r#"project: a
-registry: gs://bucket/registry.pb
+registry: hdfs://host/registry.pb
 "#,
-        r#"feature_store.yaml:2:11: a registry at `gs://` is not supported yet; allowed: a path, `s3://`, `file://`
+        r#"feature_store.yaml:2:11: a registry at `hdfs://` is not supported; allowed: a path, `s3://`, `gs://`, `az://`, `abfss://`, `file://`
 "#,
     ),
     (
@@ -151,7 +151,7 @@ registry: gs://bucket/registry.pb
         r#"project: a
 registry: postgresql://u:secret@h/db
 "#,
-        r#"feature_store.yaml:2:11: a registry at `postgresql://` is not supported; allowed: a path, `s3://`, `file://`
+        r#"feature_store.yaml:2:11: a registry at `postgresql://` is not supported; allowed: a path, `s3://`, `gs://`, `az://`, `abfss://`, `file://`
 "#,
     ),
     (
@@ -159,16 +159,16 @@ registry: postgresql://u:secret@h/db
         r#"project: a
 registry: s3://key:secret@bucket/registry.pb
 "#,
-        r#"feature_store.yaml:2:11: the URI of the registry must not hold a user or a password
+        r#"feature_store.yaml:2:11: the URI of the registry must not hold a user, a password or a signature
   hint: credentials come from the environment
 "#,
     ),
     (
         "registry stores",
         r#"project: a
-registry: {path: x, registry_store_type: GCSRegistryStore}
+registry: {path: x, registry_store_type: HDFSRegistryStore}
 "#,
-        r#"feature_store.yaml:2:42: registry store `GCSRegistryStore` is not supported yet; allowed: `FileRegistryStore`, `S3RegistryStore`
+        r#"feature_store.yaml:2:42: registry store `HDFSRegistryStore` is not supported; allowed: `FileRegistryStore`, `S3RegistryStore`, `GCSRegistryStore`, `AzureRegistryStore`
 "#,
     ),
     (
@@ -176,7 +176,7 @@ registry: {path: x, registry_store_type: GCSRegistryStore}
         r#"project: a
 registry: {path: x, registry_store_type: my.Store}
 "#,
-        r#"feature_store.yaml:2:42: registry store `my.Store` is not supported; allowed: `FileRegistryStore`, `S3RegistryStore`
+        r#"feature_store.yaml:2:42: registry store `my.Store` is not supported; allowed: `FileRegistryStore`, `S3RegistryStore`, `GCSRegistryStore`, `AzureRegistryStore`
 "#,
     ),
     (

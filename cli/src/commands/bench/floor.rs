@@ -32,7 +32,7 @@ pub(crate) struct FloorArgs {
     /// Folder that `bench generate` wrote
     #[arg(value_name = "DATA")]
     data: PathBuf,
-    /// A finished dataset of this workload, local or on S3
+    /// A finished dataset of this workload, local or in an object store
     #[arg(long, value_name = "URI")]
     dataset: String,
     /// Do only this step, without counting

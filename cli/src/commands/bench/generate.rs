@@ -39,7 +39,7 @@ pub(crate) struct GenerateArgs {
         help_heading = "Where to put it"
     )]
     output: Option<PathBuf>,
-    /// Put the Parquet files here, local or on S3
+    /// Put the Parquet files here, local or in an object store
     #[arg(long, value_name = "URI", help_heading = "Where to put it")]
     data: Option<String>,
     /// Replace another workload that the output holds

@@ -34,7 +34,7 @@ pub(crate) struct RetrieveArgs {
     /// Fetch the features of this service
     #[arg(long, value_name = "NAME", help_heading = "What to fetch")]
     feature_service: Option<String>,
-    /// Rows to fetch features for: file, folder or glob, local or on S3; Parquet, CSV, TSV, JSON lines or Arrow IPC
+    /// Rows to fetch features for: file, folder or glob, local or in an object store; Parquet, CSV, TSV, JSON lines or Arrow IPC
     #[arg(long, value_name = "URI", help_heading = "What to fetch")]
     spine: Option<String>,
     /// Rows to fetch features for: a SELECT over feature views, by name, and files, as 'path.parquet'
@@ -58,7 +58,7 @@ pub(crate) struct RetrieveArgs {
     /// Tell apart why nothing was in reach: no such key, only later rows, expired; costs a pass over keys and times
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Reasons::Quick, hide_default_value = true, help_heading = "What to fetch")]
     reasons: Reasons,
-    /// Folder of the new dataset, local or on S3; `-` shows the first 20 rows instead
+    /// Folder of the new dataset, local or in an object store; `-` shows the first 20 rows instead
     #[arg(long, value_name = "URI", help_heading = "Where to put it")]
     pub(crate) output: String,
     /// Name columns `<view>__<feature>`

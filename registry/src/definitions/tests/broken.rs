@@ -283,7 +283,7 @@ s3_endpoint_override: http://key:secret@host
   hint: credentials come from the environment
 a.yaml:5:23: `s3_endpoint_override` of FileSource `s` must start with `http://` or `https://`, got `minio:9000`
   hint: for example `http://127.0.0.1:9000`
-a.yaml:9:7: path scheme `http://` is not supported; allowed: `s3://`, `file://`, a path, and later `gs://`, `az://`, `abfs://`
+a.yaml:9:7: path scheme `http://` is not supported; allowed: `s3://`, `gs://`, `az://`, `abfss://`, `file://`, a path
 a.yaml:11:14: `file_format` of FileSource `r` is `delta`; allowed: `parquet`
 a.yaml:12:23: a URL in a definition must not hold a user or a password
   hint: credentials come from the environment

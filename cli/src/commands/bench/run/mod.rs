@@ -57,7 +57,7 @@ pub(crate) struct RunArgs {
     /// Write the figures here [default: `<DATA>/runs/<instant>-<workload>.json`]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Folder of the dataset, local or on S3; what it holds is replaced [default: `dataset` beside the files]
+    /// Folder of the dataset, local or in an object store; what it holds is replaced [default: `dataset` beside the files]
     #[arg(long, value_name = "URI")]
     dataset: Option<String>,
     /// Leave the dataset when all is done
@@ -90,7 +90,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  backsight bench checksum out/train")]
 pub(crate) struct ChecksumArgs {
-    /// Folder of the dataset, local or on S3
+    /// Folder of the dataset, local or in an object store
     #[arg(value_name = "URI")]
     dataset: String,
 }
