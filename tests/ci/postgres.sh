@@ -55,6 +55,9 @@ encoded=${encoded//@/%40}
 encoded=${encoded//:/%3A}
 encoded=${encoded//\//%2F}
 printf '%s\n' "$password" >"$folder/password"
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+    -addext basicConstraints=critical,CA:FALSE -keyout "$folder/server.key" -out "$folder/server.crt" 2>/dev/null
+chmod 600 "$folder/server.key"
 if [ "${#as_server[@]}" -gt 0 ]; then
     chown -R "$user" "$folder"
 fi
@@ -71,7 +74,7 @@ port=$("${PYTHON:-python3}" -c 'import socket; s = socket.socket(); s.bind(("127
 (
     cd /
     "${as_server[@]}" "$bin/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -t 60 \
-        -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$folder -c max_connections=400" start >/dev/null
+        -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$folder -c max_connections=400 -c ssl=on -c ssl_cert_file=$folder/server.crt -c ssl_key_file=$folder/server.key" start >/dev/null
 )
 export PGPASSWORD="$password"
 sql() {
@@ -105,3 +108,6 @@ run store::
 # The same over the server's socket, with the password where libpq looks for it.
 export BACKSIGHT_TEST_POSTGRES="postgres:///jobs?host=$folder&port=$port&user=backsight"
 PGPASSWORD="$password" run store::postgres_tests::server::
+# And with the server's certificate checked; that TLS is used without being asked for is the default above.
+export BACKSIGHT_TEST_POSTGRES="postgres://backsight:$encoded@127.0.0.1:$port/jobs?sslmode=verify-full&sslrootcert=$folder/server.crt"
+run store::postgres_tests::server::
