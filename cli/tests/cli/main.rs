@@ -13,6 +13,7 @@ mod cluster;
 mod concurrent;
 mod fake;
 mod flow;
+mod google;
 mod interrupt;
 mod json;
 mod pages;
