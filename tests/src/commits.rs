@@ -1,15 +1,16 @@
-//! The commit on files and on S3: what is visible when, what a repeated request gets, what faults leave behind.
+//! The commit on files and in object stores: what is visible when, what a repeated request gets, what faults leave behind.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, TimestampSecondArray};
 use backsight_asof::JoinForm;
 use backsight_retrieval::{Claimant, OpenRequest, Opened, Output, RetrievalError, StagingLog};
-use backsight_s3_server::{Fault, Rule, S3Server};
+use backsight_s3_server::{Fault, Rule};
 use backsight_storage::{StorageOptions, Stores};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use crate::clouds::Cloud;
 use crate::world::{ViewSpec, World};
 
 const DATASET: [&str; 4] = ["_SUCCESS", "_backsight/manifest.json", "_backsight/registry.pb", "part"];
@@ -31,21 +32,24 @@ fn small(stores: Stores) -> World {
     world
 }
 
-/// Local files, and an S3 server with the outputs on it.
-fn stores() -> (World, String, World, String, S3Server) {
+/// A world on local files, and one with its outputs in each object store.
+fn worlds() -> Vec<(World, String, Option<Cloud>)> {
     let local = small(Stores::new(StorageOptions::default()));
-    let folder = tempfile::tempdir().unwrap().keep();
-    let server = S3Server::start(&folder);
-    server.create_bucket("out");
-    let options = StorageOptions { environment: server.environment(), ..StorageOptions::default() };
-    let remote = small(Stores::new(options));
-    (local, "out".to_owned(), remote, "s3://out/dataset".to_owned(), server)
+    let clouds = Cloud::all().into_iter().map(in_cloud).map(|(world, url, cloud)| (world, url, Some(cloud)));
+    std::iter::once((local, "out".to_owned(), None)).chain(clouds).collect()
+}
+
+fn in_cloud(cloud: Cloud) -> (World, String, Cloud) {
+    (small(cloud.stores.clone()), format!("{}/dataset", cloud.base), cloud)
+}
+
+fn pending(cloud: Option<&Cloud>) -> usize {
+    cloud.map_or(0, Cloud::pending_uploads)
 }
 
 #[tokio::test]
 async fn a_dataset_is_exactly_its_parts_manifest_registry_and_marker() {
-    let (local, folder, remote, url, server) = stores();
-    for (world, output) in [(&local, &folder), (&remote, &url)] {
+    for (world, output, cloud) in &worlds() {
         let engine = world.embedded(JoinForm::SlotFold, 1);
         let request = world.request(&["view:x"], output);
         let finished = world.run(&engine, &request, "one", false).await.unwrap();
@@ -70,8 +74,8 @@ async fn a_dataset_is_exactly_its_parts_manifest_registry_and_marker() {
         let replaced = world.run(&engine, &other, "two", true).await.unwrap();
         assert_eq!(world.listing(output).await, DATASET, "the old parts are gone");
         assert_eq!(replaced.manifest.schema[2].name, "view__x");
+        assert_eq!(pending(cloud.as_ref()), 0);
     }
-    assert_eq!(server.pending_uploads(), 0);
 }
 
 #[tokio::test]
@@ -95,23 +99,22 @@ async fn what_is_not_ours_is_never_overwritten() {
 
 #[tokio::test]
 async fn a_cancelled_run_leaves_nothing() {
-    let (local, folder, remote, url, server) = stores();
-    for (world, output) in [(&local, &folder), (&remote, &url)] {
+    for (world, output, cloud) in &worlds() {
         let engine = world.embedded(JoinForm::SlotFold, 2);
         let request = world.request(&["view:x"], output);
         let error =
             world.run_until(&engine, &request, "id", false, std::future::ready(())).await.unwrap_err();
         assert_eq!(error.code().exit_status(), 7);
         assert_eq!(world.listing(output).await, Vec::<String>::new());
+        assert!(!world.path("out").exists());
+        assert_eq!(pending(cloud.as_ref()), 0);
     }
-    assert!(!local.path("out").exists());
-    assert_eq!(server.pending_uploads(), 0);
 }
 
 /// Who is told right before the intent that the job is another's has written nothing that anybody would finish.
 #[tokio::test]
 async fn a_commit_that_its_fence_refuses_leaves_nothing_durable() {
-    let (_local, _folder, world, output, server) = stores();
+    let (world, output, server) = in_cloud(Cloud::s3());
     let engine = world.embedded(JoinForm::SlotFold, 1);
     let request = world.request(&["view:x"], "s3://out/elsewhere");
     let manifest = world.run(&engine, &request, "id", false).await.unwrap().manifest;
@@ -152,46 +155,53 @@ async fn a_commit_that_fails_anywhere_is_finished_by_the_same_request() {
             .await;
         finished.unwrap().manifest
     };
-    for object in
-        ["claim", "part-", "registry.pb.next", "intent.json", "registry.pb", "manifest.json", "_SUCCESS"]
+    let objects =
+        ["claim", "part-", "registry.pb.next", "intent.json", "registry.pb", "manifest.json", "_SUCCESS"];
+    for (object, cloud) in
+        objects.into_iter().flat_map(|object| Cloud::all().into_iter().map(move |c| (object, c)))
     {
-        let (_local, _folder, world, output, server) = stores();
+        let (world, output, server) = in_cloud(cloud);
+        let object_of = format!("{object} on {}", server.name);
         let engine = world.embedded(JoinForm::SlotFold, 1);
         let request = world.request(&["view:x"], &output);
         for method in ["PUT", "POST"] {
             server.inject(Rule::new(Fault::Denied).method(method).path_contains(object));
         }
         let failed = world.run(&engine, &request, "id", false).await.unwrap_err();
-        assert_eq!(failed.code().exit_status(), 6, "{object}: {failed}");
-        assert!(!world.listing(&output).await.contains(&"_SUCCESS".to_owned()), "{object}");
+        assert_eq!(failed.code().exit_status(), 6, "{object_of}: {failed}");
+        assert!(!world.listing(&output).await.contains(&"_SUCCESS".to_owned()), "{object_of}");
         server.heal();
         // The claim of the failed run is ours: another process would wait until it is dead.
         world.stores.delete(&world.location(&output).join("_backsight/claim")).await.unwrap();
         let finished = world.run(&engine, &request, "id", false).await.unwrap();
-        assert_eq!(world.listing(&output).await, DATASET, "{object}");
-        assert_eq!(finished.manifest.rows, expected.rows, "{object}");
-        assert_eq!(finished.manifest.report, expected.report, "{object}");
+        assert_eq!(world.listing(&output).await, DATASET, "{object_of}");
+        assert_eq!(finished.manifest.rows, expected.rows, "{object_of}");
+        assert_eq!(finished.manifest.report, expected.report, "{object_of}");
         let checksums = |m: &backsight_retrieval::Manifest| {
             m.parts.iter().map(|p| p.checksum.clone()).collect::<Vec<_>>()
         };
-        assert_eq!(checksums(&finished.manifest), checksums(&expected), "{object}");
-        assert_eq!(server.pending_uploads(), 0, "{object}");
+        assert_eq!(checksums(&finished.manifest), checksums(&expected), "{object_of}");
+        assert_eq!(server.pending_uploads(), 0, "{object_of}");
     }
 }
 
 /// Answers that are lost after the store has done what was asked: every step looks before it fails.
 #[tokio::test]
 async fn lost_answers_change_nothing() {
-    for object in ["claim", "intent.json", "manifest.json", "part-"] {
-        let (_local, _folder, world, output, server) = stores();
+    let objects = ["claim", "intent.json", "manifest.json", "part-"];
+    for (object, cloud) in
+        objects.into_iter().flat_map(|object| Cloud::all().into_iter().map(move |c| (object, c)))
+    {
+        let (world, output, server) = in_cloud(cloud);
+        let object_of = format!("{object} on {}", server.name);
         let engine = world.embedded(JoinForm::SlotFold, 1);
         for method in ["PUT", "POST"] {
             server.inject(Rule::new(Fault::DropAnswer).method(method).path_contains(object).times(1));
         }
         let request = world.request(&["view:x"], &output);
         let finished = world.run(&engine, &request, "id", false).await;
-        finished.unwrap_or_else(|error| panic!("{object}: {error}"));
-        assert_eq!(world.listing(&output).await, DATASET, "{object}");
+        finished.unwrap_or_else(|error| panic!("{object_of}: {error}"));
+        assert_eq!(world.listing(&output).await, DATASET, "{object_of}");
     }
 }
 

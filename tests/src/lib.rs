@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod clouds;
+#[cfg(test)]
 mod commits;
 #[cfg(test)]
 mod conformance;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use backsight_s3_server::S3Server;
+use backsight_s3_server::{GoogleServer, S3Server};
 
 use crate::support::World;
 
@@ -52,6 +52,16 @@ fn sixteen_writers_of_sixteen_projects_lose_nothing_on_s3() {
     let server = S3Server::start(&world.path().join("s3"));
     server.create_bucket("features");
     repos(&world, "s3://features/registry.pb");
+    let world = world.with_environment(server.environment());
+    apply_all_at_once(&world);
+}
+
+#[test]
+fn sixteen_writers_of_sixteen_projects_lose_nothing_on_google() {
+    let world = World::empty();
+    let server = GoogleServer::start();
+    server.create_bucket("features");
+    repos(&world, "gs://features/registry.pb");
     let world = world.with_environment(server.environment());
     apply_all_at_once(&world);
 }

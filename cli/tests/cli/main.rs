@@ -14,6 +14,7 @@ mod colours;
 mod concurrent;
 mod fake;
 mod flow;
+mod google;
 mod interrupt;
 mod json;
 mod pages;

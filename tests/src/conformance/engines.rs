@@ -65,7 +65,7 @@ pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
 }
 
 /// The engines for objects over HTTP.
-pub(super) async fn for_s3(stores: &Stores) -> Vec<Engine> {
+pub(super) async fn for_remote(stores: &Stores) -> Vec<Engine> {
     vec![
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 2, JoinForm::SlotFold),

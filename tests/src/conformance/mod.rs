@@ -6,10 +6,13 @@
 mod case;
 mod compare;
 mod engines;
-mod s3;
+mod remote;
 
 use case::Case;
 use engines::Engine;
+use remote::Target;
+
+use crate::clouds::Cloud;
 
 /// What one engine made of one case.
 async fn run(case: &Case, engine: &Engine) -> Result<backsight_retrieval::JoinReport, String> {
@@ -62,14 +65,30 @@ async fn local_files_on_every_engine() {
     assert!(failures.is_empty(), "{} of {runs} failed:\n{}", failures.len(), failures.join("\n"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registry_sources_spine_and_output_on_s3() {
+/// Registry, sources, spine and output of every case in one object store.
+async fn run_remote(target: Target) {
     let work = tempfile::tempdir().unwrap();
-    let target = s3::target(work.path());
-    let cases = s3::upload(&target, work.path()).await;
+    let cases = remote::upload(&target, work.path()).await;
     assert_eq!(cases.len(), 52);
-    let engines = engines::for_s3(&cases[0].stores).await;
+    let engines = engines::for_remote(&cases[0].stores).await;
     let (runs, failures) = run_all(&cases, &engines).await;
     println!("conformance, {}: {} cases ({runs} runs)", target.name, cases.len());
     assert!(failures.is_empty(), "{} of {runs} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registry_sources_spine_and_output_on_s3() {
+    run_remote(Target::s3()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registry_sources_spine_and_output_on_google() {
+    run_remote(Target::of(Cloud::google())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registry_sources_spine_and_output_on_azure() {
+    if let Some(cloud) = Cloud::azure() {
+        run_remote(Target::of(cloud)).await;
+    }
 }

@@ -1,4 +1,4 @@
-//! Puts the cases on an S3 store: the in-process server, or the one that the environment names.
+//! Puts the cases in an object store: S3 in this process or as the environment names it, Google, Azure.
 //!
 //! `BACKSIGHT_TEST_S3_ENDPOINT`, `…_ACCESS_KEY`, `…_SECRET_KEY` and `…_BUCKET` name a real server; the bucket
 //! must exist and be empty of the cases.
@@ -6,17 +6,17 @@
 use std::path::Path;
 
 use backsight_proto::feast::core::Registry;
-use backsight_s3_server::S3Server;
 use backsight_storage::{Location, StorageOptions, Stores};
 use prost::Message;
 
 use super::case::{Case, case_folders};
+use crate::clouds::Cloud;
 
 pub(super) struct Target {
     pub(super) name: String,
-    bucket: String,
+    base: String,
     stores: Stores,
-    _server: Option<S3Server>,
+    _cloud: Option<Cloud>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place of the tests that looks for a real server")]
@@ -24,24 +24,24 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(format!("BACKSIGHT_TEST_S3_{name}")).ok()
 }
 
-pub(super) fn target(work: &Path) -> Target {
-    let (environment, name, bucket, server) = match variable("ENDPOINT") {
-        Some(endpoint) => {
-            let environment = vec![
-                ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
-                ("AWS_ACCESS_KEY_ID".to_owned(), variable("ACCESS_KEY").unwrap()),
-                ("AWS_SECRET_ACCESS_KEY".to_owned(), variable("SECRET_KEY").unwrap()),
-            ];
-            (environment, format!("S3 at {endpoint}"), variable("BUCKET").unwrap(), None)
-        }
-        None => {
-            let server = S3Server::start(&work.join("s3"));
-            server.create_bucket("cases");
-            (server.environment(), "S3 in the test process".to_owned(), "cases".to_owned(), Some(server))
-        }
-    };
-    let stores = Stores::new(StorageOptions { environment, ..StorageOptions::default() });
-    Target { name, bucket, stores, _server: server }
+impl Target {
+    /// The S3 that the environment names, else the one in this process.
+    pub(super) fn s3() -> Self {
+        let Some(endpoint) = variable("ENDPOINT") else { return Self::of(Cloud::s3()) };
+        let environment = vec![
+            ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
+            ("AWS_ACCESS_KEY_ID".to_owned(), variable("ACCESS_KEY").unwrap()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), variable("SECRET_KEY").unwrap()),
+        ];
+        let stores = Stores::new(StorageOptions { environment, ..StorageOptions::default() });
+        let base = format!("s3://{}", variable("BUCKET").unwrap());
+        Self { name: format!("S3 at {endpoint}"), base, stores, _cloud: None }
+    }
+
+    pub(super) fn of(cloud: Cloud) -> Self {
+        let (base, stores) = (cloud.base.clone(), cloud.stores.clone());
+        Self { name: format!("{} in the test process", cloud.name), base, stores, _cloud: Some(cloud) }
+    }
 }
 
 /// Uploads every case and points its registry at the uploaded sources.
@@ -49,7 +49,7 @@ pub(super) async fn upload(target: &Target, work: &Path) -> Vec<Case> {
     let mut cases = Vec::new();
     for folder in case_folders() {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let base = format!("s3://{}/{name}", target.bucket);
+        let base = format!("{}/{name}", target.base);
         let at = |path: &str| Location::parse(&format!("{base}/{path}"), work, None).unwrap();
         for path in files_below(&folder) {
             let relative = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
