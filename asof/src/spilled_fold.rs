@@ -189,8 +189,8 @@ impl Folding {
                 let is_alone = self.run.join.context.memory_pool().reserved() == 0;
                 let patience = match tried {
                     _ if is_alone => 0,
-                    ..=1 => PAUSES_MAX,
-                    ..=SLICE_ROWS => PAUSES_BEFORE_HALVING,
+                    0 | 1 => PAUSES_MAX,
+                    2..=SLICE_ROWS => PAUSES_BEFORE_HALVING,
                     _ => 0,
                 };
                 if slices.pauses < patience {

@@ -21,7 +21,7 @@ pub(crate) enum RegistryAccess {
     /// In its store.
     Direct(RegistryStore),
     /// Behind a scheduler, which owns it.
-    Remote(Cluster),
+    Remote(Box<Cluster>),
 }
 
 /// A registry as it was read.

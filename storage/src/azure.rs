@@ -255,7 +255,9 @@ mod tests {
     fn account_and_endpoint_come_from_location_and_settings() {
         let own = "abfss://c@own.dfs.core.usgovcloudapi.net/k";
         let emulator = ("AZURE_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true");
-        let table: [(&str, &[(&str, &str)], &str, &str); 7] = [
+        // Location and environment; account and endpoint.
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+        let table: [Case<'_>; 7] = [
             ("az://c/k", &[ACCOUNT, KEY], "acc", "https://acc.blob.core.windows.net"),
             (own, &[KEY], "own", "https://own.blob.core.usgovcloudapi.net"),
             ("az://c/k", &[emulator], "devstoreaccount1", "http://127.0.0.1:10000/devstoreaccount1"),

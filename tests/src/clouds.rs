@@ -1,5 +1,5 @@
 //! The object stores that tests run on: S3 and Google Cloud Storage in this process, and an Azure that the environment
-//! names (`tests/ci/azure.sh` does), each with faults on demand.
+//! names (`tests/ci/azure.py` does), each with faults on demand.
 
 use backsight_s3_server::{FaultProxy, GoogleServer, Rule, S3Server};
 use backsight_storage::{StorageOptions, Stores};
@@ -57,7 +57,7 @@ impl Cloud {
     pub(crate) fn azure() -> Option<Self> {
         let Some(container) = variable("BACKSIGHT_TEST_AZURE_CONTAINER") else {
             eprintln!(
-                "SKIPPED on Azure: BACKSIGHT_TEST_AZURE_CONTAINER is not set; tests/ci/azure.sh sets it"
+                "SKIPPED on Azure: BACKSIGHT_TEST_AZURE_CONTAINER is not set; tests/ci/azure.py sets it"
             );
             return None;
         };

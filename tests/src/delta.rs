@@ -54,11 +54,12 @@ async fn create(folder: &Path) -> DeltaTable {
     builder.with_partition_columns(["day", "country"]).await.unwrap()
 }
 
-/// Adds rows of key, day, hour, value and country: one version more.
-async fn append(table: &mut DeltaTable, rows: &[(i64, i64, i64, i64, Option<&str>)]) {
-    let column = |of: &dyn Fn(&(i64, i64, i64, i64, Option<&str>)) -> i64| -> Vec<i64> {
-        rows.iter().map(of).collect()
-    };
+/// Key, day, hour, value and country.
+type Row<'a> = (i64, i64, i64, i64, Option<&'a str>);
+
+/// Adds rows: one version more.
+async fn append(table: &mut DeltaTable, rows: &[Row<'_>]) {
+    let column = |of: &dyn Fn(&Row<'_>) -> i64| -> Vec<i64> { rows.iter().map(of).collect() };
     let days: Date32Array = rows.iter().map(|row| i32::try_from(START + row.1).ok()).collect();
     let countries: StringArray = rows.iter().map(|row| row.4).collect();
     let columns: Vec<(&str, ArrayRef)> = vec![

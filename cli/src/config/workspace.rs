@@ -57,7 +57,7 @@ impl Workspace {
         let stores = Stores::new(storage_options(config.backsight.s3.clone(), environment));
         let registry = match &scheduler {
             // The scheduler knows where its registry is; what this file says of one is not looked at.
-            Some(address) => RegistryAccess::Remote(Cluster::new(address, program)?),
+            Some(address) => RegistryAccess::Remote(Box::new(Cluster::new(address, program)?)),
             None => {
                 let endpoint = config.registry.s3_endpoint.as_deref();
                 let location = Location::parse(&config.registry.path, &repo, endpoint)?;

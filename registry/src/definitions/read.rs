@@ -327,15 +327,12 @@ fn check_path(path: &Spanned<String>, problems: &mut Problems) {
     if !holds_no_credentials(path, problems) {
         return;
     }
-    match Location::parse(&path.value, Path::new("/"), None) {
-        Err(StorageError::UnknownScheme { .. }) => {
-            let message = format!(
-                "path scheme `{scheme}://` is not supported; allowed: {OBJECT_STORE_SCHEMES}, `file://`, a path"
-            );
-            problems.push(&path.position, message);
-        }
-        // What is wrong with it otherwise is said where it is read.
-        Ok(_) | Err(_) => {}
+    // What is wrong with it otherwise is said where it is read.
+    if let Err(StorageError::UnknownScheme { .. }) = Location::parse(&path.value, Path::new("/"), None) {
+        let message = format!(
+            "path scheme `{scheme}://` is not supported; allowed: {OBJECT_STORE_SCHEMES}, `file://`, a path"
+        );
+        problems.push(&path.position, message);
     }
 }
 

@@ -41,9 +41,10 @@ impl Fixture {
     }
 
     /// A folder of its own in the container that the environment names; `None`, said aloud, where it names none.
+    #[expect(clippy::print_stderr, reason = "what is skipped is said")]
     pub(crate) fn azure() -> Option<Self> {
         let Some((environment, container)) = azure_of_environment() else {
-            eprintln!("SKIPPED: BACKSIGHT_TEST_AZURE_CONTAINER is not set; tests/ci/azure.sh sets it");
+            eprintln!("SKIPPED: BACKSIGHT_TEST_AZURE_CONTAINER is not set; tests/ci/azure.py sets it");
             return None;
         };
         let stores = Stores::new(quick(environment));

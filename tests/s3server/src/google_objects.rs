@@ -236,7 +236,7 @@ impl State {
                 folders.insert(format!("{prefix}{folder}{delimiter}"));
                 continue;
             }
-            items += &format!(
+            items.extend([format!(
                 "<Contents><Key>{}</Key><Generation>{}</Generation><LastModified>{}</LastModified><ETag>{}</ETag>\
                  <Size>{}</Size></Contents>",
                 escape(key),
@@ -244,13 +244,13 @@ impl State {
                 MODIFIED.1,
                 escape(&object.etag()),
                 object.bytes.len()
-            );
+            )]);
         }
         for folder in folders {
-            items += &format!("<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", escape(&folder));
+            items.extend([format!("<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", escape(&folder))]);
         }
         if is_cut {
-            items += &format!("<NextContinuationToken>{}</NextContinuationToken>", escape(last));
+            items.extend([format!("<NextContinuationToken>{}</NextContinuationToken>", escape(last))]);
         }
         let text = format!(
             "<?xml version='1.0' encoding='UTF-8'?><ListBucketResult><Name>{}</Name>\
