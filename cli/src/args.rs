@@ -123,15 +123,10 @@ impl Colours {
             Self::Never => false,
         }
     }
-}
 
-impl From<Colours> for clap::ColorChoice {
-    fn from(colours: Colours) -> Self {
-        match colours {
-            Colours::Auto => Self::Auto,
-            Colours::Always => Self::Always,
-            Colours::Never => Self::Never,
-        }
+    /// For help and for what is wrong with arguments. Left to itself, clap takes any `CLICOLOR_FORCE` for a yes.
+    pub(crate) fn of_arguments(self, is_terminal: bool) -> clap::ColorChoice {
+        if self.are_on(is_terminal) { clap::ColorChoice::Always } else { clap::ColorChoice::Never }
     }
 }
 

@@ -18,6 +18,7 @@ mod source_check;
 mod terminal;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use backsight_proto::ErrorCode;
@@ -55,7 +56,8 @@ fn status() -> u8 {
         Colours::Auto => environment.colours,
         given => given,
     };
-    let command = Cli::command().color(colours.into());
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    let command = Cli::command().color(colours.of_arguments(is_terminal));
     let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,

@@ -326,7 +326,8 @@ mod tests {
         for (memory_mib, views, expected) in table {
             assert_eq!(forms(memory_mib, views, &begun).0, expected, "{memory_mib} MiB");
         }
-        assert_eq!(forms(8_192, &views, &begun).1, 7_141);
+        // The late fold's 6,320 MB, and 51 MB for the view that is held whole.
+        assert_eq!(forms(8_192, &views, &begun).1, 6_076);
         begun.begin();
         assert_eq!(forms(8_192, &views, &begun).0, "spilling fold, spilling fold");
     }

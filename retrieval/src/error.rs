@@ -351,10 +351,11 @@ impl RetrievalError {
             DataFusionError::ParquetError(cause) => {
                 Self::Data { message: format!("a Parquet file cannot be read: {cause}") }
             }
-            DataFusionError::ArrowError(cause, _) if is_out_of_room(cause) => {
-                Self::Disk { detail: cause.to_string() }
-            }
-            DataFusionError::ArrowError(cause, _) => Self::Data { message: cause.to_string() },
+            DataFusionError::ArrowError(cause, _) => match cause.as_ref() {
+                // A shuffle or spill file that found no room.
+                ArrowError::IoError(_, cause) if is_full(cause) => Self::Disk { detail: cause.to_string() },
+                cause => Self::Data { message: cause.to_string() },
+            },
             DataFusionError::IoError(cause) if is_full(cause) => Self::Disk { detail: cause.to_string() },
             DataFusionError::IoError(cause) => Self::Data { message: cause.to_string() },
             DataFusionError::Execution(message) => Self::Data { message: message.clone() },
@@ -367,11 +368,6 @@ impl RetrievalError {
 fn is_full(cause: &std::io::Error) -> bool {
     matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         || cause.to_string().contains("max_temp_directory_size")
-}
-
-/// A shuffle or spill file that found no room on the disk.
-fn is_out_of_room(cause: &ArrowError) -> bool {
-    matches!(cause, ArrowError::IoError(_, cause) if is_full(cause))
 }
 
 /// An error of ours that travelled through the engine.

@@ -167,7 +167,7 @@ async fn a_commit_that_fails_anywhere_is_finished_by_the_same_request() {
         for method in ["PUT", "POST"] {
             server.inject(Rule::new(Fault::Denied).method(method).path_contains(object));
         }
-        let failed = world.run(&engine, &request, "id", false).await.unwrap_err();
+        let failed = world.run(&engine, &request, "id", false).await.expect_err(&object_of);
         assert_eq!(failed.code().exit_status(), 6, "{object_of}: {failed}");
         assert!(!world.listing(&output).await.contains(&"_SUCCESS".to_owned()), "{object_of}");
         server.heal();

@@ -221,6 +221,6 @@ fn a_store_that_is_not_files_is_refused_by_name() {
     );
     world.run("-c taxi entities list").expect(0);
     retrieve(&world, "taxi/data/spine.parquet", "").expect(2).says(world.path(), r#"error: taxi/feature_store.yaml:3:23: offline store `snowflake.offline` does not read files, so Backsight cannot retrieve from it; allowed: `dask`, `file`, `duckdb`
-  hint: sources must be Parquet files, local or on S3
+  hint: sources must be Parquet files, local or in an object store
 "#);
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::google_objects::decode;
+
 /// What happens to a request that a rule picks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -39,7 +41,7 @@ impl Rule {
         self
     }
 
-    /// Only where `/bucket/key` contains this text.
+    /// Only where `/bucket/key`, unescaped, contains this text: clients escape more or less.
     pub fn path_contains(mut self, part: &str) -> Self {
         part.clone_into(&mut self.path_part);
         self
@@ -62,7 +64,7 @@ impl Rule {
         self.times_left > 0
             && self.method.is_none_or(|method| method == request.method)
             && self.bucket.as_deref().is_none_or(|wanted| Some(wanted) == bucket)
-            && request.path.contains(&self.path_part)
+            && decode(&request.path).contains(&self.path_part)
     }
 }
 
@@ -129,6 +131,8 @@ mod tests {
         assert_eq!(faults.meet(request("PUT", "/bb/registry.pb")), None);
         assert_eq!(faults.meet(request("PUT", "/b/registry.pb")), Some(Fault::DropAnswer));
         assert_eq!(faults.meet(request("PUT", "/b/registry.pb")), None, "it was for one request");
-        assert_eq!(faults.requests().len(), 5);
+        faults.add(Rule::new(Fault::Denied).path_contains("part-0"));
+        assert_eq!(faults.meet(request("PUT", "/b/x%2Fpart%2D0")), Some(Fault::Denied));
+        assert_eq!(faults.requests().len(), 6);
     }
 }

@@ -335,6 +335,7 @@ mod tests {
         for options in
             ["--memory-limit 1GiB", "--partitions 2", "--engine naive", "--spill-dir s", "--spill-limit 1GiB"]
         {
+            let options = &format!("--output o {options}");
             assert!(check(options, false).is_ok(), "{options}");
             assert_eq!(check(options, true).unwrap_err().status(), 2, "{options}");
         }

@@ -69,8 +69,8 @@ Spine: 1,000 rows; views: 5,000 rows, 4 features.
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
 | backsight (slot-fold) | 1.00 | 0.90–1.10 | 1.50 | 100.0 MiB | 6.7 MiB | – | 2.9 MiB | 1.2 MiB | 1.25 | naive |
 | floor (parquet-rs) | 0.80 | – | 1.50 | 50.0 MiB | – | – | – | – | – | – |
-| duckdb | 2.00 | 2.00–3.00 | 4.00 | 400.0 MiB | – | – | – | 2.50 | same rows |
-| polars | 4.00 | 4.00–5.00 | 8.00 | 400.0 MiB | – | – | – | 5.00 | DIFFERENT ROWS |
+| duckdb | 2.00 | 2.00–3.00 | 4.00 | 400.0 MiB | – | – | – | – | 2.50 | same rows |
+| polars | 4.00 | 4.00–5.00 | 8.00 | 400.0 MiB | – | – | – | – | 5.00 | DIFFERENT ROWS |
 
 backsight (slot-fold) × the best peer: wall 0.50, CPU 0.38, peak memory 0.25.
 
