@@ -21,7 +21,7 @@ use crate::bounds::{TimeBounds, page_times};
 use crate::error::RetrievalError;
 use crate::footers::Footers;
 use crate::key_range::{KeySet, KeyValue, key_values, page_keys};
-use crate::object_reader::ObjectReader;
+use crate::object_reader::{ObjectReader, decoded};
 use crate::page_index::{has_page_index, read_page_index};
 use crate::parquet_table::{ParquetFile, ParquetTable};
 use crate::plan::{ViewInput, source_column};
@@ -203,7 +203,7 @@ impl<'a> Look<'a> {
         for (leaf, field, set) in &self.filters {
             let asked =
                 lacks_all(reader.clone(), &file.metadata, self.of.group, *leaf, field.data_type(), set);
-            if asked.await.map_err(fault)? {
+            if decoded(asked).await.map_err(fault)? {
                 return Ok(Seen { place: self.place, pages: None, lacks_keys: true });
             }
         }
@@ -211,13 +211,13 @@ impl<'a> Look<'a> {
         let mut pages = GroupPages::default();
         if let Some((leaf, field)) = &self.time {
             let index = read_page_index(&mut reader, file.entry.size, group, *leaf, field);
-            pages.time = index.await.map_err(fault)?.as_ref().and_then(page_times);
+            pages.time = decoded(index).await.map_err(fault)?.as_ref().and_then(page_times);
         }
         for key in &self.keys {
             let of_key = match key {
                 Some((leaf, field)) => {
                     let index = read_page_index(&mut reader, file.entry.size, group, *leaf, field);
-                    index.await.map_err(fault)?.as_ref().and_then(page_keys)
+                    decoded(index).await.map_err(fault)?.as_ref().and_then(page_keys)
                 }
                 None => None,
             };
@@ -245,7 +245,7 @@ async fn spine_keys(
         let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata.map_err(fault)?);
         let mask = ProjectionMask::roots(builder.parquet_schema(), [position]);
         let mut batches = builder.with_projection(mask).build().map_err(fault)?;
-        while let Some(batch) = batches.try_next().await.map_err(fault)? {
+        while let Some(batch) = decoded(batches.try_next()).await.map_err(fault)? {
             let Some(values) = key_values(batch.column(0)) else { return Ok(None) };
             keys.extend(values.into_iter().flatten());
             if keys.len() > KEYS_MAX {

@@ -1,6 +1,7 @@
 //! Reads ranges of one object for the Parquet readers.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,4 +59,10 @@ impl AsyncFileReader for ObjectReader {
 
 fn as_parquet(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
+}
+
+/// What reading a column comes to, a decoder that gives up included: some damage makes those of the library panic.
+pub(crate) async fn decoded<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
+    let read = AssertUnwindSafe(reading).catch_unwind().await;
+    read.unwrap_or_else(|_| Err(ParquetError::General("its decoder gave up".to_owned())))
 }

@@ -12,7 +12,7 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use crate::bounds::{TimeBounds, spine_bounds};
 use crate::error::RetrievalError;
 use crate::instant_column::{find_spine_instant, instant_type};
-use crate::object_reader::ObjectReader;
+use crate::object_reader::{ObjectReader, decoded};
 use crate::parquet_table::{ParquetFile, ParquetTable};
 
 /// A spine as a plan needs to know it.
@@ -82,7 +82,7 @@ async fn read_bounds(
     let mask = ProjectionMask::roots(builder.parquet_schema(), [position]);
     let mut stream = builder.with_projection(mask).build().map_err(|e| corrupt(e.to_string()))?;
     let mut bounds: Option<(i128, i128)> = None;
-    while let Some(batch) = stream.try_next().await.map_err(|e| corrupt(e.to_string()))? {
+    while let Some(batch) = decoded(stream.try_next()).await.map_err(|e| corrupt(e.to_string()))? {
         let instants = as_instants(batch.column(0), wanted).map_err(no_instant)?;
         if let Some((least, greatest)) = instants {
             let held = bounds.get_or_insert((least, greatest));

@@ -229,7 +229,14 @@ fn is_listing(request: &Request) -> bool {
 /// Requests for the end of a file: those that read footers.
 fn footers(requests: &[Request]) -> usize {
     let gets = requests.iter().filter(|request| request.method == "GET" && !is_listing(request));
-    gets.count()
+    // Last byte asked for: a file's greatest is its end; page indexes lie before.
+    let asked = gets.map(|request| {
+        let last = request.range.as_deref().and_then(|range| range.rsplit('-').next()?.parse::<u64>().ok());
+        (&request.path, last.unwrap_or(u64::MAX))
+    });
+    let asked: Vec<(&String, u64)> = asked.collect();
+    let end = |path: &String| asked.iter().filter(|(other, _)| *other == path).map(|(_, last)| *last).max();
+    asked.iter().filter(|(path, last)| end(path) == Some(*last)).count()
 }
 
 #[tokio::test]
