@@ -83,7 +83,7 @@ def start(folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder / "data"]
+    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     command += ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
     log = open(folder / "azurite.log", "wb")
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
