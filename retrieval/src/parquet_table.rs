@@ -17,7 +17,7 @@ use crate::delta_table::{is_delta, open_delta};
 use crate::error::RetrievalError;
 use crate::hive::{DeclaredColumns, declared_columns, hive_columns};
 use crate::merge_schemas::merge_schemas;
-use crate::object_reader::ObjectReader;
+use crate::object_reader::{ObjectReader, decoded};
 use crate::source_files::{Found, SourceFiles};
 
 /// Footers read at the same time: enough to hide latency, few enough for one connection pool.
@@ -193,7 +193,7 @@ pub(crate) async fn read_footer(
     let store = stores.open(&entry.location)?;
     let mut reader = ObjectReader::new(store, entry.location.path(), entry.size);
     let options = ArrowReaderOptions::new();
-    match ArrowReaderMetadata::load_async(&mut reader, options).await {
+    match decoded(ArrowReaderMetadata::load_async(&mut reader, options)).await {
         Ok(metadata) => match impossible_group(metadata.metadata(), entry.size) {
             None => Ok(ParquetFile {
                 schema: Arc::clone(metadata.schema()),
