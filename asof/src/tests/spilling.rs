@@ -70,7 +70,7 @@ fn assert_empty(runtime: &RuntimeEnv) {
 #[test]
 fn the_oracles_rows_come_from_disk_in_any_layout() {
     let tokio = runtime();
-    // Up to five partitions of two joins share it: with less, what they keep of their files alone may fill it.
+    // Folding a single row with a few dictionaries takes up to 90 KiB: less than that is no limit to keep.
     let limit = prop::sample::select(vec![192 << 10, 512 << 10, usize::MAX >> 1]);
     let (mut cuts, mut pieces) = (0, 0);
     let counted = std::cell::RefCell::new((&mut cuts, &mut pieces));
