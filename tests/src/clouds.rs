@@ -1,7 +1,7 @@
 //! The object stores that tests run on: S3 and Google Cloud Storage in this process, and an Azure that the environment
 //! names (`tests/ci/azure.py` does), each with faults on demand.
 
-use backsight_s3_server::{FaultProxy, GoogleServer, Rule, S3Server};
+use backsight_s3_server::{FaultProxy, Faults, GoogleServer, S3Server};
 use backsight_storage::{StorageOptions, Stores};
 
 /// A store with an empty place in it.
@@ -71,21 +71,12 @@ impl Cloud {
         Some(Self { name: "Azure", stores, base, server: Server::Azure(proxy), _folder: None })
     }
 
-    /// Adds a rule for requests; the first that picks one decides.
-    pub(crate) fn inject(&self, rule: Rule) {
+    /// What goes wrong, and what was asked.
+    pub(crate) fn faults(&self) -> &Faults {
         match &self.server {
-            Server::S3(server) => server.inject(rule),
-            Server::Google(server) => server.inject(rule),
-            Server::Azure(proxy) => proxy.inject(rule),
-        }
-    }
-
-    /// Removes all rules.
-    pub(crate) fn heal(&self) {
-        match &self.server {
-            Server::S3(server) => server.heal(),
-            Server::Google(server) => server.heal(),
-            Server::Azure(proxy) => proxy.heal(),
+            Server::S3(server) => server,
+            Server::Google(server) => server,
+            Server::Azure(proxy) => proxy,
         }
     }
 

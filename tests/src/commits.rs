@@ -165,12 +165,12 @@ async fn a_commit_that_fails_anywhere_is_finished_by_the_same_request() {
         let engine = world.embedded(JoinForm::SlotFold, 1);
         let request = world.request(&["view:x"], &output);
         for method in ["PUT", "POST"] {
-            server.inject(Rule::new(Fault::Denied).method(method).path_contains(object));
+            server.faults().inject(Rule::new(Fault::Denied).method(method).path_contains(object));
         }
         let failed = world.run(&engine, &request, "id", false).await.expect_err(&object_of);
         assert_eq!(failed.code().exit_status(), 6, "{object_of}: {failed}");
         assert!(!world.listing(&output).await.contains(&"_SUCCESS".to_owned()), "{object_of}");
-        server.heal();
+        server.faults().heal();
         // The claim of the failed run is ours: another process would wait until it is dead.
         world.stores.delete(&world.location(&output).join("_backsight/claim")).await.unwrap();
         let finished = world.run(&engine, &request, "id", false).await.unwrap();
@@ -196,7 +196,9 @@ async fn lost_answers_change_nothing() {
         let object_of = format!("{object} on {}", server.name);
         let engine = world.embedded(JoinForm::SlotFold, 1);
         for method in ["PUT", "POST"] {
-            server.inject(Rule::new(Fault::DropAnswer).method(method).path_contains(object).times(1));
+            server
+                .faults()
+                .inject(Rule::new(Fault::DropAnswer).method(method).path_contains(object).times(1));
         }
         let request = world.request(&["view:x"], &output);
         let finished = world.run(&engine, &request, "id", false).await;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampSecondArray};
 use arrow::util::pretty::pretty_format_batches;
 use backsight_asof::JoinForm;
-use backsight_engine::LocalCluster;
 use backsight_retrieval::{Manifest, RetrievalEngine, RetrievalRequest, SpineFrom, SpineRequest};
 use backsight_s3_server::{Request, S3Server};
 use backsight_storage::{StorageOptions, Stores};
 use chrono::{DateTime, FixedOffset};
 
 use crate::dice::Dice;
-use crate::world::{ViewSpec, World, engine_options, write_parquet};
+use crate::engines;
+use crate::world::{ViewSpec, World, write_parquet};
 
 const DAY: i64 = 86_400;
 /// 2026-01-01.
@@ -87,16 +87,8 @@ async fn days_out_of_reach_are_not_opened_on_any_engine() {
     add_view(&mut world, "globbed", "view/*/*.parquet", Some(2 * DAY), Some("ds"));
     add_view(&mut world, "unlimited", "view", None, Some("ds"));
     let features = ["plain:x", "dated:x", "globbed:x", "unlimited:x"];
-    let cluster =
-        LocalCluster::start(world.stores.clone(), engine_options(3), JoinForm::SlotFold.into(), 2, 2);
-    let (naive, late, cluster) = (
-        world.embedded(JoinForm::NaiveLoop, 1),
-        world.embedded(JoinForm::LateFold, 2),
-        cluster.await.unwrap(),
-    );
-    let engines: [(&str, &dyn RetrievalEngine); 3] =
-        [("naive", &naive), ("late", &late), ("ballista", &cluster)];
-    for (name, engine) in engines {
+    for engine in engines::some(&world.stores).await {
+        let (name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         let (rows, manifest) = retrieve(&world, engine, world.request(&features, name)).await;
         let expected = "\
 +----+---------------------+----------+----------+------------+--------------+

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::pretty::pretty_format_batches;
 use backsight_asof::JoinForm;
-use backsight_engine::LocalCluster;
 use backsight_registry::model::SourceKind;
 use backsight_retrieval::{
     Manifest, RetrievalEngine, RetrievalError, RetrievalRequest, Severity, SourceCheck, check_sources,
@@ -22,7 +21,8 @@ use deltalake_core::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake_core::{DeltaTable, checkpoints};
 use serde_json::{Value, json};
 
-use crate::world::{ViewSpec, World, engine_options, write_parquet};
+use crate::engines;
+use crate::world::{ViewSpec, World, write_parquet};
 
 const DAY: i64 = 86_400;
 /// 2026-01-01, in days.
@@ -146,22 +146,8 @@ const NEWEST: &str = "11 2026-01-02\n23 2026-01-04 DE é\n30 2026-01-02 x/y\n";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rows_of_the_newest_version_come_through_every_engine() {
     let (world, _) = world().await;
-    let cluster = async |form: JoinForm| {
-        LocalCluster::start(world.stores.clone(), engine_options(3), form.into(), 2, 2).await.unwrap()
-    };
-    let (folding, scanning) = (cluster(JoinForm::SlotFold).await, cluster(JoinForm::CandidateFold).await);
-    let [naive, fold, late, broadcast] =
-        [JoinForm::NaiveLoop, JoinForm::SlotFold, JoinForm::LateFold, JoinForm::Broadcast]
-            .map(|form| world.embedded(form, 2));
-    let engines: [(&str, &dyn RetrievalEngine); 6] = [
-        ("naive", &naive),
-        ("fold", &fold),
-        ("late", &late),
-        ("broadcast", &broadcast),
-        ("ballista", &folding),
-        ("ballista-candidates", &scanning),
-    ];
-    for (name, engine) in engines {
+    for engine in engines::all(&world.stores).await {
+        let (name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         let (rows, manifest) = retrieve(&world, engine, world.request(&FEATURES, name)).await.unwrap();
         assert_eq!(rows, NEWEST, "{name}");
         let types: Vec<&str> =

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampSecondArray};
 use arrow::util::pretty::pretty_format_batches;
 use backsight_asof::JoinForm;
-use backsight_engine::LocalCluster;
 use backsight_registry::model::ValueType;
-use backsight_retrieval::{
-    Bases, RetrievalEngine, RetrievalRequest, SpineFrom, SpineRequest, prepare, stage_local_spine,
-};
+use backsight_retrieval::{Bases, RetrievalRequest, SpineFrom, SpineRequest, prepare, stage_local_spine};
 
-use crate::world::{ViewSpec, World, engine_options, read_parquet};
+use crate::engines;
+use crate::world::{ViewSpec, World, read_parquet};
 
 fn ints(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
@@ -54,22 +52,8 @@ fn by_folders() -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn folders_are_keys_and_features_on_every_engine() {
     let world = by_folders();
-    let cluster = async |form: JoinForm| {
-        LocalCluster::start(world.stores.clone(), engine_options(3), form.into(), 2, 2).await.unwrap()
-    };
-    let (folding, scanning) = (cluster(JoinForm::SlotFold).await, cluster(JoinForm::CandidateFold).await);
-    let [naive, fold, late, broadcast] =
-        [JoinForm::NaiveLoop, JoinForm::SlotFold, JoinForm::LateFold, JoinForm::Broadcast]
-            .map(|form| world.embedded(form, 2));
-    let engines: [(&str, &dyn RetrievalEngine); 6] = [
-        ("naive", &naive),
-        ("fold", &fold),
-        ("late", &late),
-        ("broadcast", &broadcast),
-        ("ballista", &folding),
-        ("ballista-candidates", &scanning),
-    ];
-    for (name, engine) in engines {
+    for engine in engines::all(&world.stores).await {
+        let (name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         let request =
             RetrievalRequest { preserve_order: true, ..world.request(&["view:x", "view:day"], name) };
         let manifest = world.run(engine, &request, name, false).await.unwrap().manifest;
@@ -139,15 +123,6 @@ fn spine_in_folders(world: &World, form: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn folders_of_a_spine_are_its_columns_in_every_form() {
     let world = by_folders();
-    let cluster =
-        LocalCluster::start(world.stores.clone(), engine_options(3), JoinForm::SlotFold.into(), 2, 2);
-    let (naive, late, cluster) = (
-        world.embedded(JoinForm::NaiveLoop, 1),
-        world.embedded(JoinForm::LateFold, 2),
-        cluster.await.unwrap(),
-    );
-    let engines: [(&str, &dyn RetrievalEngine); 3] =
-        [("naive", &naive), ("late", &late), ("ballista", &cluster)];
     let glob = "labels-parquet/*/*/*";
     for form in ["parquet", "csv"] {
         spine_in_folders(&world, form);
@@ -161,7 +136,8 @@ async fn folders_of_a_spine_are_its_columns_in_every_form() {
         ("csv", files("labels-csv")),
         ("sql", sql),
     ];
-    for (name, engine) in engines {
+    for engine in engines::some(&world.stores).await {
+        let (name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         for (form, spine) in &spines {
             let output = format!("{name}-{form}");
             let request = RetrievalRequest {

@@ -15,6 +15,8 @@ mod delta;
 #[cfg(test)]
 mod dice;
 #[cfg(test)]
+mod engines;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod layouts;

@@ -7,14 +7,14 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampSeco
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow::util::pretty::pretty_format_batches;
 use backsight_asof::JoinForm;
-use backsight_engine::LocalCluster;
 use backsight_registry::model::ValueType;
 use backsight_retrieval::{
     Bases, Manifest, RetrievalEngine, RetrievalError, RetrievalRequest, SpineFrom, SpineRequest, StageSite,
     prepare,
 };
 
-use crate::world::{ViewSpec, World, engine_options};
+use crate::engines;
+use crate::world::{ViewSpec, World};
 
 fn ints(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
@@ -243,11 +243,8 @@ fn fleet() -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entities_as_of_an_instant_are_those_with_an_eligible_row() {
     let world = fleet();
-    let cluster =
-        LocalCluster::start(world.stores.clone(), engine_options(3), JoinForm::SlotFold.into(), 2, 2);
-    let (cluster, embedded) = (cluster.await.unwrap(), world.embedded(JoinForm::LateFold, 2));
-    let engines: [(&str, &dyn RetrievalEngine); 2] = [("embedded", &embedded), ("ballista", &cluster)];
-    for (name, engine) in engines {
+    for engine in engines::some(&world.stores).await {
+        let (name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         for (cut, features, expected) in [
             // Of `other`: 1 has expired at 21 s, 4 is in reach, 5 comes later.
             (false, &["view:x", "other:y"][..], &["1 1", "2 2", "4 4"][..]),
@@ -312,10 +309,6 @@ async fn a_select_reads_views_and_files() {
         "id,at,label\n1,1970-01-01T00:00:15Z,good\n2,1970-01-01T00:00:19Z,bad\n3,1970-01-01T00:00:31Z,\n",
     )
     .unwrap();
-    let cluster =
-        LocalCluster::start(world.stores.clone(), engine_options(3), JoinForm::SlotFold.into(), 2, 2);
-    let (cluster, embedded) = (cluster.await.unwrap(), world.embedded(JoinForm::LateFold, 2));
-    let engines: [(&str, &dyn RetrievalEngine); 2] = [("embedded", &embedded), ("ballista", &cluster)];
     let table = [
         (
             "SELECT id, at AS event_timestamp, label FROM 'labels.csv' WHERE label IS NOT NULL ORDER BY id",
@@ -337,7 +330,8 @@ async fn a_select_reads_views_and_files() {
             ],
         ),
     ];
-    for (name, engine) in engines {
+    for engine in engines::some(&world.stores).await {
+        let (name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         for (number, (sql, expected)) in table.iter().enumerate() {
             let output = format!("{name}-{number}");
             let mut request = world.request(&["view:x"], &output);

@@ -13,11 +13,10 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, sort_to_indices, take};
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit, i256};
-use backsight_asof::JoinForm;
-use backsight_engine::LocalCluster;
-use backsight_retrieval::{RetrievalEngine, RetrievalRequest, SpineFrom, SpineRequest};
+use backsight_retrieval::{RetrievalRequest, SpineFrom, SpineRequest};
 
-use crate::world::{ViewSpec, World, engine_options};
+use crate::engines;
+use crate::world::{ViewSpec, World};
 
 /// Rows of each column: the first three are of keys 1 to 3, the last is an older row of key 1.
 const ROWS: usize = 4;
@@ -197,30 +196,11 @@ async fn every_type_comes_through_unchanged_in_every_form_and_engine() {
     let names: Vec<&str> = types.iter().map(|(name, _)| *name).collect();
     world.add_view(&ViewSpec { features: &names, ..ViewSpec::default() });
 
-    let cluster = async |form: JoinForm| {
-        LocalCluster::start(world.stores.clone(), engine_options(3), form.into(), 2, 2).await.unwrap()
-    };
-    let (folding, scanning, holding) = (
-        cluster(JoinForm::SlotFold).await,
-        cluster(JoinForm::CandidateFold).await,
-        cluster(JoinForm::Broadcast).await,
-    );
-    let [naive, fold, late, broadcast] =
-        [JoinForm::NaiveLoop, JoinForm::SlotFold, JoinForm::LateFold, JoinForm::Broadcast]
-            .map(|form| world.embedded(form, 2));
-    let engines: [(&str, &dyn RetrievalEngine); 7] = [
-        ("naive", &naive),
-        ("fold", &fold),
-        ("late", &late),
-        ("broadcast", &broadcast),
-        ("ballista", &folding),
-        ("ballista-candidates", &scanning),
-        ("ballista-broadcast", &holding),
-    ];
     let references: Vec<String> = names.iter().map(|name| format!("view:{name}")).collect();
     let references: Vec<&str> = references.iter().map(String::as_str).collect();
     let mut wrong = Vec::new();
-    for (engine_name, engine) in engines {
+    for engine in engines::all(&world.stores).await {
+        let (engine_name, engine) = (engine.name.as_str(), engine.engine.as_ref());
         for file in ["spine.parquet", "spine.arrow"] {
             let output = format!("{engine_name}-{file}");
             let spine = SpineRequest { from: SpineFrom::Files(file.to_owned()), timestamp_column: None };

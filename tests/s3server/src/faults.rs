@@ -81,23 +81,46 @@ pub struct Request {
     pub range: Option<String>,
 }
 
-/// The rules in force and the requests met.
+/// The rules in force and the requests met: what every server of this crate derefs to.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<Request>>,
 }
 
 impl Faults {
-    pub(crate) fn add(&self, rule: Rule) {
+    /// Adds a rule; the first that picks a request decides.
+    pub fn inject(&self, rule: Rule) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
     }
 
-    pub(crate) fn clear(&self) {
+    /// Removes all rules.
+    pub fn heal(&self) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    /// Carries out the next object PUT, and closes its connection without an answer.
+    pub fn drop_answer_of_next_put(&self) {
+        self.inject(Rule::new(Fault::DropAnswer).method("PUT").times(1));
+    }
+
+    /// Answers the next `count` requests with 503.
+    pub fn answer_503(&self, count: usize) {
+        self.inject(Rule::new(Fault::Unavailable).times(count));
+    }
+
+    /// Answers every request to `bucket` with 403.
+    pub fn deny_bucket(&self, bucket: &str) {
+        self.inject(Rule::new(Fault::Denied).bucket(bucket));
+    }
+
+    /// From now on all puts are carried out whatever their conditions say, as some stores do.
+    pub fn ignore_conditions(&self) {
+        self.inject(Rule::new(Fault::IgnoreConditions).method("PUT"));
+    }
+
+    /// Every request so far, in order of arrival.
+    pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -125,13 +148,15 @@ mod tests {
     #[test]
     fn a_rule_is_used_up_by_the_requests_it_picks() {
         let faults = Faults::default();
-        faults.add(Rule::new(Fault::DropAnswer).method("PUT").path_contains("registry").bucket("b").times(1));
+        faults.inject(
+            Rule::new(Fault::DropAnswer).method("PUT").path_contains("registry").bucket("b").times(1),
+        );
         assert_eq!(faults.meet(request("GET", "/b/registry.pb")), None);
         assert_eq!(faults.meet(request("PUT", "/b/other")), None);
         assert_eq!(faults.meet(request("PUT", "/bb/registry.pb")), None);
         assert_eq!(faults.meet(request("PUT", "/b/registry.pb")), Some(Fault::DropAnswer));
         assert_eq!(faults.meet(request("PUT", "/b/registry.pb")), None, "it was for one request");
-        faults.add(Rule::new(Fault::Denied).path_contains("part-0"));
+        faults.inject(Rule::new(Fault::Denied).path_contains("part-0"));
         assert_eq!(faults.meet(request("PUT", "/b/x%2Fpart%2D0")), Some(Fault::Denied));
         assert_eq!(faults.requests().len(), 6);
     }

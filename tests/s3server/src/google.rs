@@ -1,8 +1,9 @@
 //! The server of Google Cloud Storage as tests hold it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::faults::{Fault, Request, Rule};
+use crate::faults::Faults;
 use crate::google_objects::GoogleObjects;
 use crate::running::{Backend, Running};
 
@@ -45,38 +46,16 @@ impl GoogleServer {
         self.objects.keys(bucket)
     }
 
-    /// Adds a rule; the first that picks a request decides.
-    pub fn inject(&self, rule: Rule) {
-        self.running.faults.add(rule);
-    }
-
-    /// Answers the next `count` requests with 503.
-    pub fn answer_503(&self, count: usize) {
-        self.inject(Rule::new(Fault::Unavailable).times(count));
-    }
-
-    /// Answers every request to `bucket` with 403.
-    pub fn deny_bucket(&self, bucket: &str) {
-        self.inject(Rule::new(Fault::Denied).bucket(bucket));
-    }
-
-    /// From now on all puts are carried out whatever their conditions say.
-    pub fn ignore_conditions(&self) {
-        self.inject(Rule::new(Fault::IgnoreConditions).method("PUT"));
-    }
-
-    /// Removes all rules.
-    pub fn heal(&self) {
-        self.running.faults.clear();
-    }
-
     /// How many uploads in parts are neither completed nor aborted.
     pub fn pending_uploads(&self) -> usize {
         self.objects.pending_uploads()
     }
+}
 
-    /// Every request so far, in order of arrival.
-    pub fn requests(&self) -> Vec<Request> {
-        self.running.faults.requests()
+impl Deref for GoogleServer {
+    type Target = Faults;
+
+    fn deref(&self) -> &Faults {
+        &self.running.faults
     }
 }

@@ -22,7 +22,7 @@ mod proxy;
 mod running;
 mod server;
 
-pub use faults::{Fault, Request, Rule};
+pub use faults::{Fault, Faults, Request, Rule};
 pub use google::GoogleServer;
 pub use proxy::FaultProxy;
 pub use server::{ACCESS_KEY, S3Server, SECRET_KEY};

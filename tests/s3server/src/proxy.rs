@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
@@ -9,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use s3s::{Body, HttpRequest, HttpResponse};
 use tokio::net::TcpStream;
 
-use crate::faults::Rule;
+use crate::faults::Faults;
 use crate::running::{Backend, Running};
 
 /// A server that hands every request on to another one, unless a rule says otherwise; it stops when dropped.
@@ -30,15 +31,13 @@ impl FaultProxy {
     pub fn endpoint(&self) -> String {
         self.running.endpoint()
     }
+}
 
-    /// Adds a rule; the first that picks a request decides.
-    pub fn inject(&self, rule: Rule) {
-        self.running.faults.add(rule);
-    }
+impl Deref for FaultProxy {
+    type Target = Faults;
 
-    /// Removes all rules.
-    pub fn heal(&self) {
-        self.running.faults.clear();
+    fn deref(&self) -> &Faults {
+        &self.running.faults
     }
 }
 

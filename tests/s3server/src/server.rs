@@ -1,11 +1,12 @@
 //! The S3 server as tests hold it.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 
-use crate::faults::{Fault, Request, Rule};
+use crate::faults::Faults;
 use crate::objects::Objects;
 use crate::running::{Backend, Running};
 
@@ -60,45 +61,18 @@ impl S3Server {
         &self.folder
     }
 
-    /// Adds a rule; the first that picks a request decides.
-    pub fn inject(&self, rule: Rule) {
-        self.running.faults.add(rule);
-    }
-
-    /// Carries out the next object PUT, and closes its connection without an answer.
-    pub fn drop_answer_of_next_put(&self) {
-        self.inject(Rule::new(Fault::DropAnswer).method("PUT").times(1));
-    }
-
-    /// Answers the next `count` requests with 503.
-    pub fn answer_503(&self, count: usize) {
-        self.inject(Rule::new(Fault::Unavailable).times(count));
-    }
-
-    /// Answers every request to `bucket` with 403.
-    pub fn deny_bucket(&self, bucket: &str) {
-        self.inject(Rule::new(Fault::Denied).bucket(bucket));
-    }
-
-    /// From now on all puts are carried out whatever their conditions say, as some stores do.
-    pub fn ignore_conditions(&self) {
-        self.inject(Rule::new(Fault::IgnoreConditions).method("PUT"));
-    }
-
-    /// Removes all rules.
-    pub fn heal(&self) {
-        self.running.faults.clear();
-    }
-
     /// How many multipart uploads are neither completed nor aborted.
     pub fn pending_uploads(&self) -> usize {
         let files = std::fs::read_dir(&self.folder).expect("the server's folder can be listed");
         let names = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(".upload-") && name.ends_with(".json")).count()
     }
+}
 
-    /// Every request so far, in order of arrival.
-    pub fn requests(&self) -> Vec<Request> {
-        self.running.faults.requests()
+impl Deref for S3Server {
+    type Target = Faults;
+
+    fn deref(&self) -> &Faults {
+        &self.running.faults
     }
 }

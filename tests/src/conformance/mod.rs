@@ -5,11 +5,10 @@
 
 mod case;
 mod compare;
-mod engines;
 mod remote;
 
+use crate::engines::{self, Engine};
 use case::Case;
-use engines::Engine;
 use remote::Target;
 
 use crate::clouds::Cloud;
@@ -70,7 +69,7 @@ async fn run_remote(target: Target) {
     let work = tempfile::tempdir().unwrap();
     let cases = remote::upload(&target, work.path()).await;
     assert_eq!(cases.len(), 52);
-    let engines = engines::for_remote(&cases[0].stores).await;
+    let engines = engines::some(&cases[0].stores).await;
     let (runs, failures) = run_all(&cases, &engines).await;
     println!("conformance, {}: {} cases ({runs} runs)", target.name, cases.len());
     assert!(failures.is_empty(), "{} of {runs} failed:\n{}", failures.len(), failures.join("\n"));

@@ -1,4 +1,4 @@
-//! The engines that every case must agree on.
+//! The engines that must agree.
 
 use std::num::NonZeroUsize;
 
@@ -7,11 +7,12 @@ use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster, SPILL_BYTES_
 use backsight_retrieval::RetrievalEngine;
 use backsight_storage::Stores;
 
-pub(super) struct Engine {
-    pub(super) name: String,
-    pub(super) engine: Box<dyn RetrievalEngine>,
+/// An engine, and a name that may be part of a path.
+pub(crate) struct Engine {
+    pub(crate) name: String,
+    pub(crate) engine: Box<dyn RetrievalEngine>,
     /// Whether every row goes by way of the disk.
-    pub(super) spills: bool,
+    pub(crate) spills: bool,
 }
 
 /// Little enough for a sort's reserve and some buckets.
@@ -27,9 +28,14 @@ fn options(partitions: usize, form: JoinForm) -> EngineOptions {
     }
 }
 
+/// The form as part of a name.
+fn in_paths(form: JoinForm) -> String {
+    form.name().replace(' ', "-")
+}
+
 fn embedded(stores: &Stores, partitions: usize, form: JoinForm) -> Engine {
     Engine {
-        name: format!("{} {partitions}", form.name()),
+        name: format!("{}-{partitions}", in_paths(form)),
         engine: Box::new(EmbeddedEngine::new(stores.clone(), options(partitions, form), form).unwrap()),
         spills: form == JoinForm::SpilledFold,
     }
@@ -39,14 +45,14 @@ fn embedded(stores: &Stores, partitions: usize, form: JoinForm) -> Engine {
 async fn ballista(stores: &Stores, form: JoinForm) -> Engine {
     let cluster = LocalCluster::start(stores.clone(), options(7, form), form.into(), 2, 2).await.unwrap();
     Engine {
-        name: format!("ballista, {}", form.name()),
+        name: format!("ballista-{}", in_paths(form)),
         engine: Box::new(cluster),
         spills: form == JoinForm::SpilledFold,
     }
 }
 
 /// The oracle, in process on one and on several partitions, and Ballista.
-pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
+pub(crate) async fn all(stores: &Stores) -> Vec<Engine> {
     vec![
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 1, JoinForm::SlotFold),
@@ -64,8 +70,8 @@ pub(super) async fn all(stores: &Stores) -> Vec<Engine> {
     ]
 }
 
-/// The engines for objects over HTTP.
-pub(super) async fn for_remote(stores: &Stores) -> Vec<Engine> {
+/// Fewer, where what is asked does not depend on every form, or costs much.
+pub(crate) async fn some(stores: &Stores) -> Vec<Engine> {
     vec![
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 2, JoinForm::SlotFold),
