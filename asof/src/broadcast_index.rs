@@ -11,6 +11,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::exec::timestamp_unit;
 use crate::fetched::Fetched;
@@ -117,7 +118,8 @@ impl BroadcastIndex {
         kept.dedup();
         let arrays =
             |batch: &RecordBatch| kept.iter().map(|&c| vec![ArrayRef::clone(batch.column(c))]).collect();
-        let columns = Fetched::new(&types(&kept), batches.iter().map(arrays).collect(), 1)?;
+        // Many spine rows meet few rows here.
+        let columns = Fetched::new(&types(&kept), batches.par_iter().map(arrays), usize::MAX)?;
         let places = |columns: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
             columns.map(|column| kept.partition_point(|&kept| kept < column)).collect()
         };
@@ -224,9 +226,9 @@ impl BroadcastIndex {
         self.ttl_nanos.is_none_or(|ttl| age <= ttl)
     }
 
-    /// A column of the payload for rows by rank, null where there is none.
-    pub(crate) fn gather(&self, payload: usize, ranks: &UInt32Array) -> Result<ArrayRef> {
-        self.columns.gather(self.payload[payload], ranks)
+    /// The columns of the payload for rows by rank, null where there is none.
+    pub(crate) fn gather(&self, ranks: &UInt32Array) -> Result<Vec<ArrayRef>> {
+        self.columns.gather(&self.payload, ranks)
     }
 }
 
@@ -307,8 +309,7 @@ fn settle(rows: &mut Vec<Sorted>, columns: &Fetched, ties: &[usize], types: &[Da
     let comparable = if ties.is_empty() || contested.is_empty() {
         None
     } else {
-        let ranks = UInt32Array::from(contested);
-        let arrays = ties.iter().map(|&tie| columns.gather(tie, &ranks)).collect::<Result<Vec<_>>>()?;
+        let arrays = columns.gather(ties, &UInt32Array::from(contested))?;
         Some(comparable_form(types)?.convert_columns(&arrays)?)
     };
     let mut settled = Vec::with_capacity(runs.len());

@@ -98,14 +98,12 @@ impl Lookups {
             join.spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
         let instants = batch.column(join.spec.spine_instant);
         let mut columns = batch.columns().to_vec();
-        for (index, spec) in self.indexes.iter().zip(&join.spec.lookups) {
+        for index in &self.indexes {
             let answers = index.answers(&keys, instants)?;
             let matched: NullBuffer = answers.iter().map(|answer| answer.outcome.is_match()).collect();
             let ranks: Vec<u32> = answers.iter().map(|answer| answer.row).collect();
             let ranks = UInt32Array::new(ranks.into(), Some(matched.clone()));
-            for payload in 0..spec.payload.len() {
-                columns.push(index.gather(payload, &ranks)?);
-            }
+            columns.extend(index.gather(&ranks)?);
             let outcomes: Vec<u8> = answers.iter().map(|answer| answer.outcome.code()).collect();
             columns.push(Arc::new(UInt8Array::from(outcomes)));
             let ages: Vec<i64> = answers.iter().map(|answer| answer.age).collect();

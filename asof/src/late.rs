@@ -23,6 +23,11 @@ pub trait LateColumns: fmt::Debug + Send + Sync {
     /// Ranges of ordinals that are read one by one, ascending, disjoint; every row of the input is in one of them.
     fn units(&self) -> &[Range<u64>];
 
+    /// How many units each thread should ask for at a time, at least one: several, where they are long on their way.
+    fn units_at_once(&self) -> usize {
+        1
+    }
+
     /// `columns` of the rows of unit number `unit` that are in `runs`: ranges of ordinals, ascending, disjoint, inside
     /// the unit. The pieces of each column, one after the other, hold the rows in that order.
     ///

@@ -2,30 +2,40 @@
 //! the parts are merged, and only the winners' columns are read. Nothing is exchanged between partitions.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::JoinSet;
+use datafusion::common::stats::Precision;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
+use rayon::iter::{
+    IndexedParallelIterator, IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator,
+};
 use tokio::sync::OnceCell;
 
 use crate::exec::timestamp_unit;
 use crate::fetched::{Fetched, fetch};
 use crate::fold_metrics::FoldMetrics;
 use crate::late::LateColumns;
-use crate::locate::{Locate, NO_ROW};
+use crate::locate::Locate;
+use crate::locate_end::Winner;
 use crate::locate_rows::LocateRows;
 use crate::outcome::Outcome;
 use crate::row_set::RowSet;
 use crate::settle::{Deciders, settle};
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
 use crate::spec::AsofSpec;
+
+/// Slots that one thread takes at a time, at least.
+const SLOTS_AT_ONCE: usize = 1 << 14;
 
 /// What all partitions of one join share: worked out by the first that is asked for its rows.
 #[derive(Default)]
@@ -52,27 +62,24 @@ pub(crate) struct WholeJoin {
 /// The spine and, for each of its rows, how each lookup ended.
 struct Answers {
     index: Arc<SlotIndex>,
-    /// For each partition its first row and its batches.
-    spine: Vec<(usize, Vec<RecordBatch>)>,
+    /// The batches of each partition.
+    spine: Vec<Vec<Numbered>>,
     lookups: Vec<LookupAnswers>,
     _memory: MemoryReservation,
+}
+
+/// A batch of the spine, and the number of its first row in the index.
+#[derive(Clone)]
+struct Numbered {
+    first_row: usize,
+    batch: RecordBatch,
 }
 
 struct LookupAnswers {
     winners: Vec<Winner>,
     fetched: Fetched,
-    payload_columns: usize,
-}
-
-/// How a slot ended; all that a spine row asks for, so that it waits for memory once.
-#[derive(Debug, Clone, Copy)]
-struct Winner {
-    /// Nanoseconds, saturated.
-    age: i64,
-    /// Its place among the fetched rows. Winners are at most as many as slots, and these below 2³².
-    rank: u32,
-    /// The code of the outcome; unless it is a match, the rest has no meaning.
-    outcome: u8,
+    /// Positions of the features among the fetched columns.
+    payload: Vec<usize>,
 }
 
 /// The rows of one partition.
@@ -100,102 +107,88 @@ async fn run(
         Ok(answers) => Arc::clone(answers),
         Err(error) => return Err(DataFusionError::Shared(Arc::clone(error))),
     };
-    let (first_row, batches) = answers.spine[partition].clone();
-    let mut next_row = first_row;
-    let numbered = batches.into_iter().map(move |batch| {
-        let first = next_row;
-        next_row += batch.num_rows();
-        (first, batch)
-    });
+    let batches = answers.spine[partition].clone();
     let emit_time = metrics.emit_time.clone();
-    Ok(futures::stream::iter(numbered).map(move |(first, batch)| {
+    Ok(futures::stream::iter(batches).map(move |Numbered { first_row, batch }| {
         let _timer = emit_time.timer();
-        answers.emit(&schema, first, &batch)
+        answers.emit(&schema, first_row, &batch)
     }))
 }
 
 /// Everything up to the spine's rows with their answers.
 async fn answer(join: &WholeJoin, metrics: &FoldMetrics) -> Result<Answers> {
     let mut memory = MemoryConsumer::new("point-in-time join, spine").register(join.context.memory_pool());
-    let spine = collect_spine(join, metrics, &mut memory).await?;
-    let batch_bytes = memory.size();
-    let index = index_spine(join, &spine, metrics, &mut memory)?;
-    memory.try_resize(batch_bytes + index.memory_bytes())?;
+    let (spine, index) = index_spine(join, metrics, &mut memory).await?;
     metrics.slots.set(index.slots());
     let mut lookups = Vec::with_capacity(join.spec.lookups.len());
     for lookup in 0..join.spec.lookups.len() {
         lookups.push(answer_lookup(join, lookup, &index, metrics, &mut memory).await?);
     }
     metrics.memory_bytes.set(memory.size());
-    let mut first_row = 0;
-    let spine = spine
-        .into_iter()
-        .map(|batches| {
-            let first = first_row;
-            first_row += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-            (first, batches)
-        })
-        .collect();
     Ok(Answers { index, spine, lookups, _memory: memory })
 }
 
-/// The batches of every partition of the spine, read in parallel.
-async fn collect_spine(
+/// Reads all partitions of the spine, in parallel, and indexes their rows as they come.
+async fn index_spine(
     join: &WholeJoin,
     metrics: &FoldMetrics,
     memory: &mut MemoryReservation,
-) -> Result<Vec<Vec<RecordBatch>>> {
-    let partitions = join.inputs[0].output_partitioning().partition_count();
-    let mut tasks = JoinSet::new();
-    for partition in 0..partitions {
-        let mut stream = join.inputs[0].execute(partition, Arc::clone(&join.context))?;
-        let held = memory.new_empty();
-        let rows = metrics.spine_rows.clone();
-        tasks.spawn(async move {
-            let mut batches = Vec::new();
-            while let Some(batch) = stream.try_next().await? {
-                if batch.num_rows() > 0 {
-                    rows.add(batch.num_rows());
-                    held.try_grow(batch.get_array_memory_size())?;
-                    batches.push(batch);
-                }
-            }
-            Ok::<_, DataFusionError>((partition, batches, held))
-        });
-    }
-    let mut spine = vec![Vec::new(); partitions];
-    while let Some(ended) = tasks.join_next().await {
-        let (partition, batches, held) = ended.map_err(join_error)??;
-        spine[partition] = batches;
-        let bytes = held.free();
-        memory.try_grow(bytes)?;
-    }
-    Ok(spine)
-}
-
-fn index_spine(
-    join: &WholeJoin,
-    spine: &[Vec<RecordBatch>],
-    metrics: &FoldMetrics,
-    memory: &mut MemoryReservation,
-) -> Result<Arc<SlotIndex>> {
-    let _timer = metrics.index_time.timer();
-    let schema = join.inputs[0].schema();
-    let spec = &join.spec;
+) -> Result<(Vec<Vec<Numbered>>, Arc<SlotIndex>)> {
+    let input = &join.inputs[0];
+    let (schema, spec) = (input.schema(), &join.spec);
     let key_types: Vec<DataType> =
         spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
-    let before = memory.size();
     let mut builder = SlotIndexBuilder::new(&key_types, timestamp_unit(&schema, spec.spine_instant)?)?;
-    builder.reserve(spine.iter().flatten().map(RecordBatch::num_rows).sum());
-    for batch in spine.iter().flatten() {
+    let known = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
+    if let Precision::Exact(rows) = known.num_rows {
+        // Before there is that much of it: what cannot be held is an error, not the end of the process.
+        memory.try_resize(SlotIndexBuilder::row_bytes(rows))?;
+        builder.reserve(rows);
+    }
+    let partitions = input.output_partitioning().partition_count();
+    let mut spine: Vec<Vec<Numbered>> = vec![Vec::new(); partitions];
+    let (mut rows, mut batch_bytes) = (0, 0);
+    let mut tasks = JoinSet::new();
+    let (sender, mut batches) = tokio::sync::mpsc::channel(partitions);
+    for partition in 0..partitions {
+        let mut stream = input.execute(partition, Arc::clone(&join.context))?;
+        let sender = sender.clone();
+        tasks.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                // Nobody listens any more where another partition has failed.
+                if sender.send(batch.map(|batch| (partition, batch))).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    drop(sender);
+    while let Some(next) = batches.recv().await {
+        let (partition, batch) = next?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let _timer = metrics.index_time.timer();
+        metrics.spine_rows.add(batch.num_rows());
+        batch_bytes += batch.get_array_memory_size();
         let keys: Vec<ArrayRef> =
             spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
         builder.push(&keys, batch.column(spec.spine_instant))?;
-        memory.try_resize(before + builder.memory_bytes().0)?;
+        memory.try_resize(batch_bytes + builder.memory_bytes().0)?;
+        let first_row = rows;
+        rows += batch.num_rows();
+        spine[partition].push(Numbered { first_row, batch });
     }
+    // A task that has panicked sends nothing more.
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(join_error)?;
+    }
+    let _timer = metrics.index_time.timer();
     let (held, more) = builder.memory_bytes();
-    memory.try_resize(before + held + more)?;
-    Ok(Arc::new(builder.finish(join.context.session_config().target_partitions())))
+    memory.try_resize(batch_bytes + held + more)?;
+    let index = builder.finish(join.context.session_config().target_partitions());
+    memory.try_resize(batch_bytes + index.memory_bytes())?;
+    Ok((spine, Arc::new(index)))
 }
 
 async fn answer_lookup(
@@ -209,33 +202,34 @@ async fn answer_lookup(
     let late = &join.late[lookup];
     let at_once = join.context.session_config().target_partitions();
     let deciders = Deciders::of(spec);
-    let mut locate = locate_lookup(join, lookup, index, !deciders.is_empty(), metrics, memory).await?;
+    let mut locate =
+        locate_lookup(join, lookup, index, !deciders.is_empty(), at_once, metrics, memory).await?;
     let tied = settle(&mut locate, &deciders, late, &join.context, at_once, memory).await?;
-    let outcomes = {
+    let folded_bytes = locate.bytes();
+    let mut winners = {
         let _timer = metrics.fold_time.timer();
-        memory.try_grow(index.slots())?;
         locate.finish(&tied)
     };
-    let found_bytes = locate.bytes() + index.slots();
     let columns: Vec<usize> = spec.payload.iter().map(|payload| payload.column).collect();
     let end = late.units().last().map_or(0, |unit| unit.end);
+    if end > Winner::ROWS_MAX {
+        return Err(DataFusionError::ResourcesExhausted(format!("lookup `{}` has {end} rows", spec.name)));
+    }
     memory.try_grow(RowSet::bytes(end))?;
     let mut rows = RowSet::new(end);
-    for winner in &locate.candidates {
-        if winner.row != NO_ROW {
-            rows.insert(winner.row);
-        }
-    }
+    let found = winners.par_iter().with_min_len(SLOTS_AT_ONCE).filter_map(|winner| winner.place());
+    found.for_each(|row| rows.insert(row));
     rows.seal();
-    let fetched = fetch(late, &rows, &columns, &join.context, at_once).await?;
+    let units = at_once * late.units_at_once();
+    let fetched = fetch(late, &rows, &columns, &join.context, units, index.rows()).await?;
     memory.try_grow(fetched.bytes())?;
-    let winners = locate.candidates.into_iter().zip(outcomes).map(|(winner, outcome)| {
-        let rank = if winner.row == NO_ROW { 0 } else { rows.rank(winner.row) };
-        Winner { age: winner.time, rank: u32::try_from(rank).unwrap_or(u32::MAX), outcome }
+    winners.par_iter_mut().with_min_len(SLOTS_AT_ONCE).for_each(|winner| {
+        if let Some(row) = winner.place() {
+            winner.set_place(rows.rank(row));
+        }
     });
-    let winners: Vec<Winner> = winners.collect();
-    memory.shrink(RowSet::bytes(end) + found_bytes - winners.capacity() * size_of::<Winner>());
-    Ok(LookupAnswers { winners, fetched, payload_columns: columns.len() })
+    memory.shrink(RowSet::bytes(end) + folded_bytes - winners.capacity() * size_of::<Winner>());
+    Ok(LookupAnswers { winners, fetched, payload: (0..columns.len()).collect() })
 }
 
 /// Folds every partition of a lookup, in parallel, and merges what they found.
@@ -244,6 +238,7 @@ async fn locate_lookup(
     lookup: usize,
     index: &Arc<SlotIndex>,
     keeps_rivals: bool,
+    at_once: usize,
     metrics: &FoldMetrics,
     memory: &mut MemoryReservation,
 ) -> Result<Locate> {
@@ -251,11 +246,15 @@ async fn locate_lookup(
     let spec = &join.spec.lookups[lookup];
     let state = LocateRows::bytes(spec, index.slots());
     let mut tasks = JoinSet::new();
-    for partition in 0..input.output_partitioning().partition_count() {
+    let partitions: Vec<usize> = (0..input.output_partitioning().partition_count()).collect();
+    // Each state has a place for every slot, so there are no more of them than threads; a fold of several streams takes what
+    // comes first.
+    for partitions in partitions.chunks(partitions.len().div_ceil(at_once.max(1)).max(1)) {
         let held = memory.new_empty();
         held.try_grow(state)?;
         let mut locate = LocateRows::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?;
-        let mut stream = input.execute(partition, Arc::clone(&join.context))?;
+        let streams = partitions.iter().map(|&partition| input.execute(partition, Arc::clone(&join.context)));
+        let mut stream = futures::stream::select_all(streams.collect::<Result<Vec<_>>>()?);
         let (rows, time) = (metrics.lookups[lookup].folded.clone(), metrics.fold_time.clone());
         tasks.spawn(async move {
             while let Some(batch) = stream.try_next().await? {
@@ -295,10 +294,9 @@ impl Answers {
     /// The answers beside a batch of the spine whose first row has number `first_row`.
     fn emit(&self, schema: &SchemaRef, first_row: usize, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();
-        let slots: Vec<RowSlot> = (first_row..first_row + rows).map(|row| self.index.row_slot(row)).collect();
         let mut columns = batch.columns().to_vec();
         for lookup in &self.lookups {
-            lookup.emit(&slots, &mut columns)?;
+            lookup.emit(&self.index, first_row..first_row + rows, &mut columns)?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
@@ -306,21 +304,21 @@ impl Answers {
 }
 
 impl LookupAnswers {
-    fn emit(&self, slots: &[RowSlot], columns: &mut Vec<ArrayRef>) -> Result<()> {
-        let winners = slots.iter().map(|slot| match *slot {
+    fn emit(&self, index: &SlotIndex, rows: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        let winners = rows.map(|row| match index.row_slot(row) {
             RowSlot::Slot(slot) => self.winners[slot],
-            RowSlot::Unmatchable(outcome) => Winner { age: 0, rank: 0, outcome: outcome.code() },
+            RowSlot::Unmatchable(outcome) => Winner::none(outcome),
         });
         let winners: Vec<Winner> = winners.collect();
-        let outcomes: Vec<u8> = winners.iter().map(|winner| winner.outcome).collect();
-        let ranks: Vec<u32> = winners.iter().map(|winner| winner.rank).collect();
+        let outcomes: Vec<u8> = winners.iter().map(|winner| winner.outcome()).collect();
+        // Winners are at most as many as slots, and these below 2³².
+        let rank = |winner: &Winner| winner.place().map_or(0, |rank| u32::try_from(rank).unwrap_or(u32::MAX));
+        let ranks: Vec<u32> = winners.iter().map(rank).collect();
         let ages: Vec<i64> = winners.iter().map(|winner| winner.age).collect();
         let matched: NullBuffer =
             outcomes.iter().map(|&code| Outcome::from_code(code).is_some_and(Outcome::is_match)).collect();
         let ranks = UInt32Array::new(ranks.into(), Some(matched.clone()));
-        for payload in 0..self.payload_columns {
-            columns.push(self.fetched.gather(payload, &ranks)?);
-        }
+        columns.extend(self.fetched.gather(&self.payload, &ranks)?);
         columns.push(Arc::new(UInt8Array::from(outcomes)));
         columns.push(Arc::new(Int64Array::new(ages.into(), Some(matched))));
         Ok(())

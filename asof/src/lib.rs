@@ -20,11 +20,13 @@ mod key_index;
 mod late;
 mod late_fold;
 mod locate;
+mod locate_end;
 mod locate_rows;
 mod logical;
 mod naive;
 mod operator;
 mod outcome;
+mod packed_rows;
 mod partial_fold;
 mod planner;
 mod retained;
@@ -38,7 +40,6 @@ mod spill_file;
 mod spilled_fold;
 #[cfg(test)]
 mod tests;
-mod threads;
 mod ties;
 
 pub use candidates::CandidatesSpec;

@@ -14,9 +14,7 @@ use crate::exec::timestamp_unit;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::locate_rows::NarrowRow;
-use crate::outcome::Outcome;
 use crate::search::Sought;
-use crate::settle::Tied;
 use crate::slot_index::{NO_SLOT, SlotIndex};
 use crate::spec::LookupSpec;
 
@@ -26,7 +24,7 @@ pub(crate) const NO_ROW: u64 = u64::MAX;
 /// The best row of a slot so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
-    /// Its event time; once all is finished, the winner's age in nanoseconds.
+    /// Its event time.
     pub(crate) time: i64,
     /// Its ordinal, or [`NO_ROW`].
     pub(crate) row: u64,
@@ -39,17 +37,17 @@ const NONE: Candidate = Candidate { time: i64::MIN, row: NO_ROW };
 pub(crate) struct Rival {
     pub(crate) slot: u32,
     pub(crate) row: u64,
-    time: i64,
-    created: Option<i64>,
+    pub(crate) time: i64,
+    pub(crate) created: Option<i64>,
 }
 
 /// The state of one lookup's fold, or of one part of it.
 pub(crate) struct Locate {
     spec: LookupSpec,
-    index: Arc<SlotIndex>,
+    pub(crate) index: Arc<SlotIndex>,
     time_unit: TimeUnit,
     /// Whether rows of equal times have to be told apart.
-    keeps_rivals: bool,
+    pub(crate) keeps_rivals: bool,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) created: Vec<Option<i64>>,
     /// Under a created cut: the greatest event time whatever its created time; `i64::MIN` also says none.
@@ -162,19 +160,9 @@ impl Locate {
 
     #[inline]
     fn offer(&mut self, slot: usize, row: Candidate, created: Option<i64>) {
-        match self.compare(slot, row, created) {
-            Ordering::Less => {}
-            Ordering::Greater => {
-                self.candidates[slot] = row;
-                if let Some(held) = self.created.get_mut(slot) {
-                    *held = created;
-                }
-            }
-            Ordering::Equal if self.keeps_rivals => {
-                self.rivals.push(Rival { slot: as_u32(slot), row: row.row, time: row.time, created });
-            }
-            Ordering::Equal => {}
-        }
+        let rivals = self.keeps_rivals.then_some(&mut self.rivals);
+        let held_created = self.created.get_mut(slot);
+        offer(slot, &mut self.candidates[slot], held_created, row, created, rivals);
     }
 
     /// [`Self::offer`] where event times alone decide. Which row wins cannot be foreseen, and a wrong guess would wait for
@@ -189,100 +177,68 @@ impl Locate {
         self.candidates[slot] = select_unpredictable(is_first | (row.time > held.time), row, held);
     }
 
-    /// How a row compares with the slot's candidate by event time, then created time, null lowest.
-    #[inline]
-    fn compare(&self, slot: usize, row: Candidate, created: Option<i64>) -> Ordering {
-        let held = self.candidates[slot];
-        if held.row == NO_ROW {
-            return Ordering::Greater;
-        }
-        match row.time.cmp(&held.time) {
-            Ordering::Equal => self.created.get(slot).map_or(Ordering::Equal, |held| created.cmp(held)),
-            unequal => unequal,
-        }
-    }
-
     /// Every slot from this one on lies later, so a row too old here is too old for all that it could serve.
     #[inline]
-    fn is_expired(&self, slot: usize, time: i64) -> bool {
+    pub(crate) fn is_expired(&self, slot: usize, time: i64) -> bool {
         self.spec.ttl_nanos.is_some_and(|ttl| {
             to_nanos(time, self.time_unit).saturating_add(ttl)
                 < to_nanos(self.index.slot_instants[slot], self.index.unit)
         })
     }
 
-    /// Takes in what another part of the fold has found.
-    pub(crate) fn merge(&mut self, other: Self) {
-        for (slot, &row) in other.candidates.iter().enumerate() {
-            if row.row != NO_ROW {
-                self.offer(slot, row, other.created.get(slot).copied().flatten());
-            }
-        }
-        for (mine, theirs) in self.seen.iter_mut().zip(&other.seen) {
-            *mine = (*mine).max(*theirs);
-        }
-        self.rivals.extend(other.rivals);
-    }
-
-    /// Drops rivals that were beaten since; what is left is sorted by slot.
-    pub(crate) fn prune_rivals(&mut self) {
-        let mut rivals = std::mem::take(&mut self.rivals);
-        rivals.retain(|rival| {
-            let row = Candidate { time: rival.time, row: rival.row };
-            self.compare(rival.slot as usize, row, rival.created) == Ordering::Equal
-        });
-        rivals.sort_unstable_by_key(|rival| (rival.slot, rival.row));
-        self.rivals = rivals;
-    }
-
-    /// The running maximum along each key's slots, tested against the ttl: the candidates become the winners with their
-    /// ages, and each slot has an outcome. `tied` are the slots whose candidate the tie columns chose, ascending.
-    pub(crate) fn finish(&mut self, tied: &[Tied]) -> Vec<u8> {
-        let mut outcomes = vec![Outcome::NoneInReach.code(); self.index.slots()];
-        let index = Arc::clone(&self.index);
-        for bounds in index.slot_starts.windows(2) {
-            let mut best: Option<(usize, Candidate)> = None;
-            let mut seen: Option<i64> = None;
-            let (start, end) = (bounds[0] as usize, bounds[1] as usize);
-            for (slot, answer) in (start..end).zip(&mut outcomes[start..end]) {
-                let own = self.candidates[slot];
-                if own.row != NO_ROW && best.is_none_or(|(held, row)| self.is_better(slot, own, held, row)) {
-                    best = Some((slot, own));
-                }
-                seen = seen.max(self.seen.get(slot).copied().flatten());
-                self.candidates[slot] = NONE;
-                match best {
-                    Some((held, row)) if !self.is_expired(slot, row.time) => {
-                        self.candidates[slot] = Candidate { time: self.age(slot, row.time), row: row.row };
-                        let was_tied = !tied.is_empty()
-                            && tied.binary_search_by_key(&as_u32(held), |tied| tied.slot).is_ok();
-                        let outcome = if was_tied { Outcome::MatchedByTie } else { Outcome::Matched };
-                        *answer = outcome.code();
-                    }
-                    _ if seen.is_some_and(|seen| !self.is_expired(slot, seen)) => {
-                        *answer = Outcome::Hidden.code();
-                    }
-                    _ => {}
-                }
-            }
-        }
-        outcomes
-    }
-
-    /// Candidates of different slots never tie: equal times are visible at one slot.
-    fn is_better(&self, slot: usize, own: Candidate, held: usize, row: Candidate) -> bool {
-        own.time.cmp(&row.time).then_with(|| self.created.get(slot).cmp(&self.created.get(held))).is_gt()
-    }
-
     /// The age at a slot of a row of this event time in nanoseconds, saturated.
-    fn age(&self, slot: usize, time: i64) -> i64 {
+    pub(crate) fn age(&self, slot: usize, time: i64) -> i64 {
         let nanos =
             to_nanos(self.index.slot_instants[slot], self.index.unit) - to_nanos(time, self.time_unit);
         i64::try_from(nanos).unwrap_or(i64::MAX)
     }
 }
 
+/// Lets a row contend for a slot with its candidate and that one's created time, which is `None` where created times do not
+/// decide; a row that the times do not tell apart joins the `rivals`, if they are kept.
+#[inline]
+pub(crate) fn offer(
+    slot: usize,
+    held: &mut Candidate,
+    held_created: Option<&mut Option<i64>>,
+    row: Candidate,
+    created: Option<i64>,
+    rivals: Option<&mut Vec<Rival>>,
+) {
+    match compare(*held, held_created.as_deref().copied(), row, created) {
+        Ordering::Less => {}
+        Ordering::Greater => {
+            *held = row;
+            if let Some(held) = held_created {
+                *held = created;
+            }
+        }
+        Ordering::Equal => {
+            if let Some(rivals) = rivals {
+                rivals.push(Rival { slot: as_u32(slot), row: row.row, time: row.time, created });
+            }
+        }
+    }
+}
+
+/// How a row compares with a slot's candidate by event time, then created time, null lowest.
+#[inline]
+pub(crate) fn compare(
+    held: Candidate,
+    held_created: Option<Option<i64>>,
+    row: Candidate,
+    created: Option<i64>,
+) -> Ordering {
+    if held.row == NO_ROW {
+        return Ordering::Greater;
+    }
+    match row.time.cmp(&held.time) {
+        Ordering::Equal => held_created.map_or(Ordering::Equal, |held| created.cmp(&held)),
+        unequal => unequal,
+    }
+}
+
 /// Slots of one index are below 2³² - 8, checked when it is built.
-fn as_u32(slot: usize) -> u32 {
+pub(crate) fn as_u32(slot: usize) -> u32 {
     u32::try_from(slot).unwrap_or(NO_SLOT)
 }

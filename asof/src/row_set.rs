@@ -1,6 +1,8 @@
 //! A set of row ordinals that knows the rank of each member: one bit a row, one count for every 512 rows.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 const WORD_BITS: u64 = 64;
 /// Words between two counts.
@@ -9,7 +11,7 @@ const STRIDE: usize = 8;
 /// Rows below a bound, some of them in the set.
 #[derive(Debug)]
 pub(crate) struct RowSet {
-    words: Vec<u64>,
+    words: Vec<AtomicU64>,
     /// Members before each stride; filled by [`Self::seal`].
     ranks: Vec<u64>,
     members: u64,
@@ -18,7 +20,7 @@ pub(crate) struct RowSet {
 impl RowSet {
     /// The empty set over ordinals below `end`.
     pub(crate) fn new(end: u64) -> Self {
-        Self { words: vec![0; words(end)], ranks: Vec::new(), members: 0 }
+        Self { words: (0..words(end)).map(|_| AtomicU64::new(0)).collect(), ranks: Vec::new(), members: 0 }
     }
 
     /// Bytes of a set over ordinals below `end`.
@@ -26,10 +28,14 @@ impl RowSet {
         words(end) * 8 + words(end).div_ceil(STRIDE) * 8
     }
 
+    /// Takes a row in, from any thread.
     #[inline]
-    pub(crate) fn insert(&mut self, row: u64) {
-        if let Some(word) = self.words.get_mut(place(row)) {
-            *word |= 1 << (row % WORD_BITS);
+    pub(crate) fn insert(&self, row: u64) {
+        let bit = 1 << (row % WORD_BITS);
+        if let Some(word) = self.words.get(place(row))
+            && word.load(Relaxed) & bit == 0
+        {
+            word.fetch_or(bit, Relaxed);
         }
     }
 
@@ -37,9 +43,9 @@ impl RowSet {
     pub(crate) fn seal(&mut self) {
         self.ranks.clear();
         let mut members = 0;
-        for stride in self.words.chunks(STRIDE) {
+        for stride in self.words.chunks_mut(STRIDE) {
             self.ranks.push(members);
-            members += stride.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+            members += stride.iter_mut().map(|word| u64::from(word.get_mut().count_ones())).sum::<u64>();
         }
         self.members = members;
     }
@@ -55,8 +61,9 @@ impl RowSet {
         let word = place(row);
         let stride = word / STRIDE;
         let Some(&before) = self.ranks.get(stride) else { return self.members };
-        let whole: u32 = self.words[stride * STRIDE..word].iter().map(|word| word.count_ones()).sum();
-        let below = self.words[word] & ((1_u64 << (row % WORD_BITS)) - 1);
+        let whole: u32 =
+            self.words[stride * STRIDE..word].iter().map(|word| word.load(Relaxed).count_ones()).sum();
+        let below = self.words[word].load(Relaxed) & ((1_u64 << (row % WORD_BITS)) - 1);
         before + u64::from(whole) + u64::from(below.count_ones())
     }
 
@@ -65,8 +72,8 @@ impl RowSet {
         let mut runs: Vec<Range<u64>> = Vec::new();
         let mut row = range.start;
         while row < range.end {
-            let Some(&word) = self.words.get(place(row)) else { break };
-            let rest = word >> (row % WORD_BITS);
+            let Some(word) = self.words.get(place(row)) else { break };
+            let rest = word.load(Relaxed) >> (row % WORD_BITS);
             if rest == 0 {
                 row += WORD_BITS - row % WORD_BITS;
                 continue;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::UInt32Array;
 use arrow::row::Rows;
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
@@ -64,15 +64,15 @@ pub(crate) async fn settle(
     }
     rows.seal();
     let columns: Vec<usize> = deciders.created.iter().chain(&deciders.ties).copied().collect();
-    let fetched = fetch(late, &rows, &columns, context, at_once).await?;
+    let ranked = usize::try_from(rows.members()).unwrap_or(usize::MAX);
+    let fetched = fetch(late, &rows, &columns, context, at_once, ranked).await?;
     // The columns, and their comparable form.
     memory.try_grow(fetched.bytes().saturating_mul(3))?;
-    let ranks: UInt32Array = (0..u32::try_from(rows.members()).unwrap_or(u32::MAX)).collect();
+    let ranks: UInt32Array = (0..u32::try_from(ranked).unwrap_or(u32::MAX)).collect();
     let schema = late.schema();
     let comparable = |places: std::ops::Range<usize>| -> Result<Rows> {
         let form = comparable_form(columns[places.clone()].iter().map(|&c| schema.field(c).data_type()))?;
-        let arrays = places.map(|place| fetched.gather(place, &ranks)).collect::<Result<Vec<ArrayRef>>>()?;
-        Ok(form.convert_columns(&arrays)?)
+        Ok(form.convert_columns(&fetched.gather(&places.collect::<Vec<_>>(), &ranks)?)?)
     };
     let first_tie = usize::from(deciders.created.is_some());
     let created = if first_tie > 0 { Some(comparable(0..first_tie)?) } else { None };

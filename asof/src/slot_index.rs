@@ -14,12 +14,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::instants::Instants;
 use crate::key_index::{KeyIndex, NO_GROUP};
 use crate::outcome::Outcome;
 use crate::search::{Sought, partition_points};
-use crate::threads;
 
 /// Rows and slots are numbered with 32 bits in one partition.
 const ROWS_MAX: usize = (u32::MAX - 8) as usize;
@@ -55,6 +55,11 @@ impl SlotIndexBuilder {
             instants: Vec::new(),
             instant_nulls: Vec::new(),
         })
+    }
+
+    /// Bytes that room for so many rows takes.
+    pub(crate) fn row_bytes(rows: usize) -> usize {
+        rows.saturating_mul(size_of::<u32>() + size_of::<i64>())
     }
 
     /// Makes room for so many rows: memory that grows by doubling is filled twice.
@@ -118,9 +123,10 @@ impl SlotIndexBuilder {
         }
         // Each thread has keys of its own, and writes the slots of their rows.
         let row_slots: Vec<AtomicU32> = row_slots.into_iter().map(AtomicU32::new).collect();
-        let parts = threads::map(threads, parts(&starts, threads), |groups| {
-            KeyedRows::sorted(&self, groups, &starts, &row_slots)
-        });
+        let parts: Vec<KeyedRows> = parts(&starts, threads)
+            .into_par_iter()
+            .map(|groups| KeyedRows::sorted(&self, groups, &starts, &row_slots))
+            .collect();
         let mut slot_instants = Vec::with_capacity(parts.iter().map(|part| part.instants.len()).sum());
         let mut slot_starts = Vec::with_capacity(starts.len());
         let mut numbered = Vec::with_capacity(parts.len());
@@ -131,7 +137,7 @@ impl SlotIndexBuilder {
             numbered.push((part, first));
         }
         slot_starts.push(as_u32(slot_instants.len()));
-        threads::map(threads, numbered, |(part, first)| part.number(first, &row_slots));
+        numbered.into_par_iter().for_each(|(part, first)| part.number(first, &row_slots));
         let row_slots = row_slots.into_iter().map(AtomicU32::into_inner).collect();
         SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, row_slots }
     }
@@ -228,6 +234,11 @@ impl SlotIndex {
         self.slot_instants.len()
     }
 
+    /// Rows of the spine.
+    pub(crate) fn rows(&self) -> usize {
+        self.row_slots.len()
+    }
+
     pub(crate) fn row_slot(&self, row: usize) -> RowSlot {
         match self.row_slots[row] {
             NULL_INSTANT => RowSlot::Unmatchable(Outcome::NullInstant),
@@ -254,6 +265,21 @@ impl SlotIndex {
                 *slot = NO_SLOT;
             }
         }
+    }
+
+    /// All groups, in ranges of about so many slots, but at least one group.
+    pub(crate) fn stretches(&self, slots: usize) -> Vec<Range<usize>> {
+        let groups = self.slot_starts.len() - 1;
+        let mut stretches = Vec::new();
+        let mut begin = 0;
+        while begin < groups {
+            let wanted = self.slot_starts[begin] as usize + slots;
+            let end = self.slot_starts.partition_point(|&start| (start as usize) <= wanted);
+            let end = (end - 1).clamp(begin + 1, groups);
+            stretches.push(begin..end);
+            begin = end;
+        }
+        stretches
     }
 
     /// The group that a slot is of.
