@@ -24,14 +24,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # The first result is what the others are compared with; the floor re-encodes DuckDB's.
 ENGINES = ["duckdb", "backsight", "polars", "floor"]
-# Run when they are asked for: what they need is large, or what they take.
-MORE_ENGINES = ["feast"]
+# Run when they are asked for: what they need is large, or what they take; `floor_rs` is Backsight's own `bench floor`, which
+# reads folders that `bench generate` wrote.
+MORE_ENGINES = ["feast", "floor_rs"]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workload", help="a name in benches/workloads.json")
-    parser.add_argument("--engines", default=",".join(ENGINES), help=f"default: {','.join(ENGINES)}; also feast")
+    parser.add_argument("--engines", default=",".join(ENGINES), help=f"default: {','.join(ENGINES)}; also {', '.join(MORE_ENGINES)}")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--python", default=sys.executable, help="for generator, peers and comparison")
     parser.add_argument("--binary", type=Path, help="default: the release build")
@@ -47,6 +48,8 @@ def arguments():
         parser.error(f"unknown engine `{unknown[0]}`; there are: {', '.join(engines)}")
     if "floor" in asked.engines and "duckdb" not in asked.engines:
         parser.error("the floor encodes DuckDB's result again, so it needs `duckdb` among the engines")
+    if "floor_rs" in asked.engines and "backsight" not in asked.engines:
+        parser.error("`floor_rs` encodes Backsight's result again, so it needs `backsight` among the engines")
     asked.engines.sort(key=engines.index)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "backsight"
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
@@ -115,6 +118,11 @@ def command(asked, engine, folder, repo, output):
             str(asked.binary), "-c", str(repo), "--no-progress", "retrieve", "--feature-service", "svc",
             "--spine", str(folder / "spine"), "--output", str(output),
         ]  # fmt: skip
+    if engine == "floor_rs":
+        return [
+            str(asked.binary), "--output-format", "json", "bench", "floor", str(folder),
+            "--dataset", str(result_path(folder, "backsight")),
+        ]  # fmt: skip
     return [asked.python, str(HERE / f"peer_{engine}.py"), str(folder), str(output)]
 
 
@@ -167,13 +175,17 @@ def repetition(asked, folder, repo, number):
         if run["exit"] != 0:
             tail = log.read_text(errors="replace")[-2000:]
             sys.exit(f"`{engine}` ended with {run['exit']}:\n{tail}")
+        if engine == "floor_rs":
+            # Its steps are processes that it has measured itself.
+            floor = json.loads(log.read_text())
+            run.update({key: floor[key] for key in run if key in floor}, steps=floor["steps"])
         runs.append(run)
     return runs
 
 
 def compared(asked, folder):
     """Each result against the first engine's."""
-    first, *others = asked.engines
+    first, *others = [engine for engine in asked.engines if engine != "floor_rs"]
     found = {}
     for engine in others:
         command = [asked.python, str(HERE / "compare.py")]
@@ -246,7 +258,8 @@ def versions(asked):
 
 
 def table(record):
-    floor = next((row for row in record["medians"] if row["engine"] == "floor"), None)
+    floors = {row["engine"]: row for row in record["medians"] if row["engine"].startswith("floor")}
+    floor = floors.get("floor_rs") or floors.get("floor")
     workload, machine = record["workload"], record["machine"]
     spine_rows, entities, days = workload["spine"]
     views = ", ".join(

@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 use crate::error::RetrievalError;
 use crate::object_reader::ObjectReader;
 use crate::page_index::with_offset_index;
-use crate::parquet_table::{ParquetFile, ParquetTable};
+use crate::parquet_table::{ParquetFile, ParquetTable, streams_at_once};
 
 /// Rows of one decoded batch.
 const BATCH_ROWS: usize = 32_768;
@@ -187,6 +187,10 @@ impl LateColumns for ParquetColumns {
 
     fn units(&self) -> &[Range<u64>] {
         &self.units
+    }
+
+    fn units_at_once(&self) -> usize {
+        self.files.first().map_or(1, |file| streams_at_once(&file.location))
     }
 
     fn fetch(

@@ -31,6 +31,7 @@ mod output_state;
 mod page_index;
 mod paged_scan;
 mod parquet_table;
+mod part_file;
 mod part_writer;
 mod plan;
 mod prepare;

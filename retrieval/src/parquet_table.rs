@@ -23,6 +23,15 @@ use crate::source_files::{Found, SourceFiles};
 /// Footers read at the same time: enough to hide latency, few enough for one connection pool.
 const FOOTERS_AT_ONCE: usize = 32;
 
+/// Streams of a remote table that a thread has open.
+const REMOTE_STREAMS: usize = 3;
+
+/// How many streams of a table a thread that reads one after the other should have open: over a network one decodes while the
+/// bytes of others are on their way; from a disk that costs more than it saves.
+pub(crate) fn streams_at_once(table: &Location) -> usize {
+    if table.is_local() { 1 } else { REMOTE_STREAMS }
+}
+
 /// One file of a table.
 #[derive(Debug, Clone)]
 pub struct ParquetFile {

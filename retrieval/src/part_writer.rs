@@ -22,16 +22,15 @@ use datafusion::physical_plan::{
     SendableRecordBatchStream,
 };
 use futures::TryStreamExt;
-use parquet::arrow::AsyncArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::writer_properties;
 use crate::error::RetrievalError;
+use crate::part_file::PartFile;
 use crate::plan::PlannedView;
 use crate::progress::Progress;
 use crate::report::Tally;
-use crate::staging::{PartSink, Staged, StagingLog, from_parquet};
+use crate::staging::{PartSink, Staged, StagingLog};
 
 /// What parts are written with: found in the session's extensions where the operator runs.
 #[derive(Debug, Clone)]
@@ -307,7 +306,7 @@ async fn write_part(
     let part = spec.part_base + partition;
     let name = format!("part-{part:05}-{}.parquet", uuid::Uuid::new_v4().simple());
     let mut record = PartRecord::empty(name, partition, Tally::new(&views));
-    let mut writer: Option<AsyncArrowWriter<PartSink>> = None;
+    let mut file: Option<PartFile> = None;
     let mut last_id = None;
     // What comes from below stays what it is: only who runs the task can tell a lost shuffle file.
     while let Some(batch) = input.try_next().await? {
@@ -324,24 +323,19 @@ async fn write_part(
         let columns = batch.columns()[..spec.dataset_columns].to_vec();
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns)
             .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
-        let writer = match &mut writer {
-            Some(writer) => writer,
+        let file = match &mut file {
+            Some(file) => file,
             none => {
                 let sink =
                     PartSink::create(&write.stores, &write.log, &output, &spec.attempt, &record.name).await?;
-                let options = ArrowWriterOptions::new().with_properties(writer_properties(&rows));
-                none.insert(
-                    AsyncArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)
-                        .map_err(from_parquet)?,
-                )
+                none.insert(PartFile::new(sink, Arc::clone(&schema), writer_properties(&rows))?)
             }
         };
-        writer.write(&rows).await.map_err(from_parquet)?;
+        file.write(&rows).await?;
         write.progress.add_rows_written(batch.num_rows() as u64);
     }
-    if let Some(mut writer) = writer {
-        writer.finish().await.map_err(from_parquet)?;
-        let (staged, bytes) = writer.into_inner().finish().await?;
+    if let Some(file) = file {
+        let (staged, bytes) = file.finish().await?;
         record.bytes = bytes;
         record.staged = Some(staged);
         write.progress.add_bytes_written(bytes);

@@ -18,7 +18,7 @@ use crate::error::RetrievalError;
 use crate::footers::Footers;
 use crate::instant_column::{instant_expr, instant_type};
 use crate::late_columns::ParquetColumns;
-use crate::parquet_table::ParquetTable;
+use crate::parquet_table::{ParquetTable, streams_at_once};
 use crate::profile::SpineProfile;
 use crate::resolve::{ResolvedView, check_output_names};
 use crate::row_id::ROW_ID;
@@ -343,6 +343,11 @@ fn lookup(
         None
     };
     let scan = if is_late { scan.numbered() } else { scan };
+    let scan = if form == JoinForm::LateFold {
+        scan.in_streams(streams_at_once(&view.table.location))
+    } else {
+        scan
+    };
     let logical = LogicalPlanBuilder::scan("view", provider_as_source(Arc::new(scan)), None)
         .and_then(|builder| builder.project(columns))
         .and_then(LogicalPlanBuilder::build)

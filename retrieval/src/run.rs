@@ -9,8 +9,6 @@ use backsight_storage::Stores;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::future::BoxFuture;
-use parquet::arrow::AsyncArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
 use crate::commit::{Attempt, Fence, OpenRequest, Opened, Output};
 use crate::encoding::writer_properties;
@@ -19,13 +17,14 @@ use crate::error::RetrievalError;
 use crate::explain::scans_of;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
 use crate::output_state::Claimant;
+use crate::part_file::PartFile;
 use crate::part_writer::{PartRecord, dataset_schema};
 use crate::plan::RetrievalPlan;
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
 use crate::saved_dataset::manifest_saved;
 use crate::shard_run::{ShardParts, ShardRun, ShardWork, write_shard};
-use crate::staging::{PartSink, StagingLog, from_parquet};
+use crate::staging::{PartSink, StagingLog};
 
 /// How often a claim is renewed: several times before others may take it for dead.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
@@ -221,12 +220,8 @@ async fn write_empty(
     let name = format!("part-00000-{}.parquet", attempt.name());
     let output = attempt.output().location();
     let sink = PartSink::create(stores, log, output, attempt.name(), &name).await?;
-    let properties = ArrowWriterOptions::new()
-        .with_properties(writer_properties(&RecordBatch::new_empty(Arc::clone(schema))));
-    let mut writer =
-        AsyncArrowWriter::try_new_with_options(sink, Arc::clone(schema), properties).map_err(from_parquet)?;
-    writer.finish().await.map_err(from_parquet)?;
-    let (staged, bytes) = writer.into_inner().finish().await?;
+    let properties = writer_properties(&RecordBatch::new_empty(Arc::clone(schema)));
+    let (staged, bytes) = PartFile::new(sink, Arc::clone(schema), properties)?.finish().await?;
     Ok(PartRecord { bytes, staged: Some(staged), ..PartRecord::empty(name, 0, Tally::default()) })
 }
 

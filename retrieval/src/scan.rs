@@ -50,6 +50,8 @@ pub(crate) struct TableScan {
     is_numbered: bool,
     /// Ordinals inside of units that are not read: ascending, disjoint.
     gaps: Arc<[Range<u64>]>,
+    /// Partitions for each that the session asks for.
+    streams: usize,
     /// What is left after pruning, for progress and `--explain`.
     pub(crate) stats: ScanStats,
 }
@@ -117,7 +119,16 @@ impl TableScan {
         fields.push(row_id_field());
         let schema = Arc::new(Schema::new(fields));
         let stats = stats_of(&table, &units);
-        Self { table, units, schema, is_spine: true, is_numbered: true, gaps: Arc::from([]), stats }
+        Self {
+            table,
+            units,
+            schema,
+            is_spine: true,
+            is_numbered: true,
+            gaps: Arc::from([]),
+            streams: 1,
+            stats,
+        }
     }
 
     /// A scan of those row groups of a source that `keep` lets through, asked in file and row group order.
@@ -165,7 +176,16 @@ impl TableScan {
         }
         let schema = Arc::clone(&table.schema);
         let stats = ScanStats { skipped, ..stats_of(&table, &units) };
-        Self { table, units, schema, is_spine: false, is_numbered: false, gaps: gaps.into(), stats }
+        Self {
+            table,
+            units,
+            schema,
+            is_spine: false,
+            is_numbered: false,
+            gaps: gaps.into(),
+            streams: 1,
+            stats,
+        }
     }
 
     /// The same scan with each row's ordinal among all rows of the source as last column.
@@ -173,6 +193,12 @@ impl TableScan {
         let fields = self.table.schema.fields().iter().cloned().chain(std::iter::once(row_id_field()));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Self { schema, is_numbered: true, ..self }
+    }
+
+    /// The same scan in so many partitions for each that the session asks for: for who reads several at a time, so that one
+    /// decodes while another waits for its bytes.
+    pub(crate) fn in_streams(self, streams: usize) -> Self {
+        Self { streams, ..self }
     }
 
     /// The row groups that are read: file, number and ordinals of each.
@@ -293,7 +319,7 @@ impl TableProvider for TableScan {
             .with_table_parquet_options(session.table_options().parquet.clone());
         // The ordinal goes with every projection: the operator above finds it by name.
         let config = FileScanConfigBuilder::new(store, Arc::new(source))
-            .with_file_groups(self.file_groups(session.config().target_partitions())?)
+            .with_file_groups(self.file_groups(session.config().target_partitions() * self.streams)?)
             .with_projection_indices(projection.cloned())?
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);

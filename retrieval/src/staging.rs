@@ -1,17 +1,17 @@
 //! Writes parts unseen: an open multipart upload on an object store, a staged file on a file system.
 
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backsight_proto::ErrorCode;
 use backsight_storage::{Location, StorageError, Stores};
-use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
+use bytes::Bytes;
+use object_store::PutPayload;
 use object_store::multipart::{MultipartStore, PartId};
-use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -156,7 +156,7 @@ pub(crate) struct PartSink {
 }
 
 enum Target {
-    File { file: tokio::fs::File, relative: String },
+    File { file: Arc<File>, relative: String },
     Upload(Box<Upload>),
 }
 
@@ -164,7 +164,7 @@ struct Upload {
     store: Arc<dyn MultipartStore>,
     path: object_store::path::Path,
     id: String,
-    buffer: BytesMut,
+    waiting: Waiting,
     next: usize,
     running: JoinSet<(usize, object_store::Result<PartId>)>,
     done: Vec<(usize, String)>,
@@ -201,7 +201,7 @@ impl PartSink {
                     store,
                     path,
                     id,
-                    buffer: BytesMut::new(),
+                    waiting: Waiting::default(),
                     next: 0,
                     running: JoinSet::new(),
                     done: Vec::new(),
@@ -211,18 +211,26 @@ impl PartSink {
         Ok(Self { location, target, bytes: 0 })
     }
 
-    async fn push(&mut self, bytes: Bytes) -> Result<(), StorageError> {
-        self.bytes += bytes.len() as u64;
+    /// Writes more bytes.
+    pub(crate) async fn push(&mut self, pieces: Vec<Bytes>) -> Result<(), RetrievalError> {
+        self.bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         match &mut self.target {
             Target::File { file, .. } => {
-                file.write_all(&bytes).await.map_err(|e| StorageError::classify_io(&self.location, &e))
+                let file = Arc::clone(file);
+                let written = blocking(move || {
+                    let mut file: &File = &file;
+                    pieces.iter().try_for_each(|piece| file.write_all(piece))
+                });
+                written.await.map_err(|e| StorageError::classify_io(&self.location, &e).into())
             }
             Target::Upload(upload) => {
-                upload.buffer.extend_from_slice(&bytes);
-                let size = UPLOAD_PART_BYTES << (upload.next / PARTS_PER_SIZE).min(8);
-                while upload.buffer.len() >= size {
-                    let part = upload.buffer.split_to(size).freeze();
-                    upload.start(part).await.map_err(|e| StorageError::classify(&self.location, e))?;
+                for piece in pieces {
+                    upload.waiting.push(piece);
+                    let size = UPLOAD_PART_BYTES << (upload.next / PARTS_PER_SIZE).min(8);
+                    while upload.waiting.bytes >= size {
+                        let part = upload.waiting.take(size);
+                        upload.start(part).await.map_err(|e| StorageError::classify(&self.location, e))?;
+                    }
                 }
                 Ok(())
             }
@@ -232,16 +240,13 @@ impl PartSink {
     /// Makes all bytes durable; what is returned completes the part. Returns the bytes written, too.
     pub(crate) async fn finish(self) -> Result<(Staged, u64), RetrievalError> {
         let staged = match self.target {
-            Target::File { mut file, relative } => {
-                let durable = async {
-                    file.flush().await?;
-                    file.sync_all().await
-                };
+            Target::File { file, relative } => {
+                let durable = blocking(move || file.sync_all());
                 durable.await.map_err(|e| StorageError::classify_io(&self.location, &e))?;
                 Staged::File { path: relative }
             }
             Target::Upload(mut upload) => {
-                let rest = upload.buffer.split().freeze();
+                let rest = upload.waiting.take(upload.waiting.bytes);
                 let parts =
                     upload.finish(rest).await.map_err(|e| StorageError::classify(&self.location, e))?;
                 Staged::Upload { upload_id: upload.id, parts }
@@ -286,14 +291,14 @@ async fn begin_upload(
 }
 
 impl Upload {
-    async fn start(&mut self, part: Bytes) -> object_store::Result<()> {
+    async fn start(&mut self, part: PutPayload) -> object_store::Result<()> {
         while self.running.len() >= UPLOADS_AT_ONCE {
             self.settle_one().await?;
         }
         let (store, path, id, number) =
             (Arc::clone(&self.store), self.path.clone(), self.id.clone(), self.next);
         self.next += 1;
-        self.running.spawn(async move { (number, store.put_part(&path, &id, number, part.into()).await) });
+        self.running.spawn(async move { (number, store.put_part(&path, &id, number, part).await) });
         Ok(())
     }
 
@@ -308,8 +313,8 @@ impl Upload {
         }
     }
 
-    async fn finish(&mut self, rest: Bytes) -> object_store::Result<Vec<String>> {
-        if !rest.is_empty() || self.next == 0 {
+    async fn finish(&mut self, rest: PutPayload) -> object_store::Result<Vec<String>> {
+        if rest.content_length() > 0 || self.next == 0 {
             self.start(rest).await?;
         }
         while !self.running.is_empty() {
@@ -320,37 +325,52 @@ impl Upload {
     }
 }
 
-impl AsyncFileWriter for PartSink {
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, parquet::errors::Result<()>> {
-        Box::pin(async move { self.push(bytes).await.map_err(as_parquet) })
+/// Bytes in order that no part of an upload has yet.
+#[derive(Default)]
+struct Waiting {
+    pieces: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push_back(piece);
     }
 
-    fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    /// The first bytes, so many of them.
+    fn take(&mut self, bytes: usize) -> PutPayload {
+        let mut taken = Vec::new();
+        let mut wanted = bytes;
+        while wanted > 0
+            && let Some(mut piece) = self.pieces.pop_front()
+        {
+            if piece.len() > wanted {
+                self.pieces.push_front(piece.split_off(wanted));
+            }
+            wanted -= piece.len();
+            self.bytes -= piece.len();
+            taken.push(piece);
+        }
+        taken.into_iter().collect()
     }
 }
 
-/// Carries a storage failure through the Parquet writer; [`from_parquet`] takes it out again.
-fn as_parquet(error: StorageError) -> ParquetError {
-    ParquetError::External(Box::new(RetrievalError::from(error)))
+/// Work on files that waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
 }
 
-/// The failure behind an error of the Parquet writer.
-pub(crate) fn from_parquet(error: ParquetError) -> RetrievalError {
-    match error {
-        ParquetError::External(cause) => match cause.downcast::<RetrievalError>() {
-            Ok(own) => *own,
-            Err(cause) => RetrievalError::Bug { message: format!("a part cannot be written: {cause}") },
-        },
-        other => RetrievalError::Bug { message: format!("a part cannot be encoded: {other}") },
-    }
-}
-
-async fn create_file(path: PathBuf) -> std::io::Result<tokio::fs::File> {
-    if let Some(folder) = path.parent() {
-        tokio::fs::create_dir_all(folder).await?;
-    }
-    tokio::fs::File::create_new(path).await
+async fn create_file(path: PathBuf) -> std::io::Result<Arc<File>> {
+    blocking(move || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        Ok(Arc::new(File::create_new(path)?))
+    })
+    .await
 }
 
 pub(crate) fn local_path(location: &Location) -> Result<PathBuf, RetrievalError> {
@@ -366,7 +386,7 @@ mod tests {
     use async_trait::async_trait;
     use backsight_storage::StorageOptions;
     use object_store::path::Path as ObjectPath;
-    use object_store::{MultipartId, PutPayload, PutResult};
+    use object_store::{MultipartId, PutResult};
     use tokio::sync::Notify;
 
     use super::*;
@@ -413,6 +433,17 @@ mod tests {
 
     fn place() -> Location {
         Location::parse("s3://bucket/out/part", Path::new("/"), None).unwrap()
+    }
+
+    #[test]
+    fn parts_of_an_upload_are_cut_at_their_size() {
+        let mut waiting = Waiting::default();
+        for piece in ["abc", "", "defgh", "i"] {
+            waiting.push(Bytes::from_static(piece.as_bytes()));
+        }
+        let texts: Vec<Vec<u8>> = [4, 4, 0, 7].map(|bytes| Bytes::from(waiting.take(bytes)).to_vec()).into();
+        assert_eq!(texts, [b"abcd".to_vec(), b"efgh".to_vec(), vec![], b"i".to_vec()]);
+        assert_eq!((waiting.bytes, waiting.pieces.len()), (0, 0));
     }
 
     #[tokio::test]
