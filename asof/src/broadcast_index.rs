@@ -43,8 +43,11 @@ impl Sorted {
     }
 }
 
+/// What is searched and what is found lie together.
 #[derive(Debug, Clone, Copy)]
 struct Step {
+    /// From when on it holds, in the spine's unit.
+    at: i64,
     time: i64,
     row: u32,
     is_tied: bool,
@@ -74,8 +77,6 @@ pub(crate) struct BroadcastIndex {
     ttl_nanos: Option<i128>,
     /// First step of each key, and one past the last.
     starts: Vec<u32>,
-    /// From when on a step holds, in the spine's unit.
-    at: Vec<i64>,
     steps: Vec<Step>,
     seen: Option<Seen>,
     columns: Fetched,
@@ -92,7 +93,7 @@ struct Seen {
 }
 
 /// Bytes that the index takes for a row while it is made, beside the row's columns.
-pub(crate) const ROW_BYTES_MAX: usize = 2 * size_of::<Sorted>() + 8 + size_of::<Step>() + 16;
+pub(crate) const ROW_BYTES_MAX: usize = 2 * size_of::<Sorted>() + size_of::<Step>() + 16;
 
 impl BroadcastIndex {
     /// An index of all rows of a lookup, for instants of `spine_unit`.
@@ -134,7 +135,7 @@ impl BroadcastIndex {
         let Reading { mut rows_read, mut seen, .. } = read;
         rows_read.sort_unstable();
         settle(&mut rows_read, &columns, &ties, &types(&spec.ties))?;
-        let (starts, at, steps) = steps(&rows_read, groups);
+        let (starts, steps) = steps(&rows_read, groups);
         let seen = seen.as_mut().map(|seen| Seen::new(seen, groups));
         Ok(Self {
             keys,
@@ -142,7 +143,6 @@ impl BroadcastIndex {
             time_unit: timestamp_unit(schema, spec.time)?,
             ttl_nanos: spec.ttl_nanos,
             starts,
-            at,
             steps,
             seen,
             columns,
@@ -161,7 +161,6 @@ impl BroadcastIndex {
         self.keys.memory_bytes()
             + self.columns.bytes()
             + self.starts.capacity() * 4
-            + self.at.capacity() * 8
             + self.steps.capacity() * size_of::<Step>()
             + seen
     }
@@ -183,7 +182,7 @@ impl BroadcastIndex {
             )
             .collect();
         let mut after = Vec::new();
-        partition_points(&self.starts, &self.at, &sought, |at, instant| at <= instant, &mut after);
+        partition_points(&self.starts, &self.steps, &sought, |step, instant| step.at <= instant, &mut after);
         let answers = sought.iter().zip(after).enumerate().map(|(row, (&(group, instant), after))| {
             if group != NO_GROUP {
                 self.answer(group, instant, after)
@@ -202,7 +201,7 @@ impl BroadcastIndex {
     #[inline]
     fn answer(&self, group: u32, instant: i64, after: u32) -> Answer {
         if after > self.starts[group as usize] {
-            let Step { time, row, is_tied } = self.steps[after as usize - 1];
+            let Step { time, row, is_tied, .. } = self.steps[after as usize - 1];
             let age = self.age(instant, time);
             if self.is_in_reach(age) {
                 let outcome = if is_tied { Outcome::MatchedByTie } else { Outcome::Matched };
@@ -342,10 +341,10 @@ fn runs(rows: &[Sorted]) -> Vec<Range<usize>> {
     runs
 }
 
-/// The steps of sorted rows: where each key's begin, from when on each holds, and what it says.
-fn steps(rows: &[Sorted], groups: usize) -> (Vec<u32>, Vec<i64>, Vec<Step>) {
+/// The steps of sorted rows: where each key's begin, and all of them.
+fn steps(rows: &[Sorted], groups: usize) -> (Vec<u32>, Vec<Step>) {
     let mut starts = Vec::with_capacity(groups + 1);
-    let (mut at, mut steps): (Vec<i64>, Vec<Step>) = (Vec::new(), Vec::new());
+    let mut steps: Vec<Step> = Vec::new();
     for rows in rows.chunk_by(|one, other| one.group == other.group) {
         // Keys without rows that count begin where this one does.
         starts.resize(rows[0].group as usize + 1, as_u32(steps.len()));
@@ -354,22 +353,20 @@ fn steps(rows: &[Sorted], groups: usize) -> (Vec<u32>, Vec<i64>, Vec<Step>) {
             if best.is_some_and(|best| (row.time, row.created) <= (best.time, best.created)) {
                 continue;
             }
-            let step = Step { time: row.time, row: row.row, is_tied: row.is_tied };
+            let step = Step { at: row.visible, time: row.time, row: row.row, is_tied: row.is_tied };
             if best.is_some_and(|best| best.visible == row.visible) {
                 if let Some(last) = steps.last_mut() {
                     *last = step;
                 }
             } else {
-                at.push(row.visible);
                 steps.push(step);
             }
             best = Some(*row);
         }
     }
     starts.resize(groups + 1, as_u32(steps.len()));
-    at.shrink_to_fit();
     steps.shrink_to_fit();
-    (starts, at, steps)
+    (starts, steps)
 }
 
 impl Seen {

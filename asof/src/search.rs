@@ -10,19 +10,20 @@ const LANES: usize = 16;
 /// What is sought: a group, or [`NO_GROUP`], and an instant.
 pub(crate) type Sought = (u32, i64);
 
-/// For each row the place that follows those of its group for which `is_before(at, instant)` holds; for a row without a group
-/// 0. Group `g` lies at `starts[g]..starts[g + 1]` of `at`, ascending.
+/// For each row the place that follows those of its group for which `is_before(item, instant)` holds; for a row without a group
+/// 0. Group `g` lies at `starts[g]..starts[g + 1]` of `items`, ascending.
 ///
 /// The steps are those of a branchless lower bound (Khuong and Morin, Array Layouts for Comparison-Based Searching, 2017).
-pub(crate) fn partition_points(
+pub(crate) fn partition_points<T>(
     starts: &[u32],
-    at: &[i64],
+    items: &[T],
     sought: &[Sought],
-    is_before: impl Fn(i64, i64) -> bool,
+    is_before: impl Fn(&T, i64) -> bool,
     places: &mut Vec<u32>,
 ) {
     // A place is looked at only while it lies in its group; past the end it counts as later than everything.
-    let before = |place: u32, instant: i64| at.get(place as usize).is_some_and(|&at| is_before(at, instant));
+    let before =
+        |place: u32, instant: i64| items.get(place as usize).is_some_and(|item| is_before(item, instant));
     places.reserve(sought.len());
     for rows in sought.chunks(LANES) {
         let (mut base, mut len) = ([0_u32; LANES], [0_u32; LANES]);
@@ -76,8 +77,8 @@ mod tests {
                 })
                 .collect();
             let (mut from, mut after) = (vec![], vec![]);
-            partition_points(&starts, &at, &sought, |at, instant| at < instant, &mut from);
-            partition_points(&starts, &at, &sought, |at, instant| at <= instant, &mut after);
+            partition_points(&starts, &at, &sought, |&at, instant| at < instant, &mut from);
+            partition_points(&starts, &at, &sought, |&at, instant| at <= instant, &mut after);
             for (row, &(group, instant)) in sought.iter().enumerate() {
                 let (first, values): (u32, &[i64]) = match groups.get(group as usize) {
                     Some(values) => (starts[group as usize], values),

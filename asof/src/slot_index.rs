@@ -259,7 +259,7 @@ impl SlotIndex {
     /// [`Self::first_at_or_after`] of each row, [`NO_SLOT`] where there is none; clears `slots`.
     pub(crate) fn first_at_or_after_each(&self, sought: &[Sought], slots: &mut Vec<u32>) {
         slots.clear();
-        partition_points(&self.slot_starts, &self.slot_instants, sought, |at, instant| at < instant, slots);
+        partition_points(&self.slot_starts, &self.slot_instants, sought, |&at, instant| at < instant, slots);
         for (slot, &(group, _)) in slots.iter_mut().zip(sought) {
             if group == NO_GROUP || *slot >= self.slot_starts[group as usize + 1] {
                 *slot = NO_SLOT;
