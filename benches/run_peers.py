@@ -84,7 +84,8 @@ def generated(asked):
 
 def feature_repo(folder, workload):
     """A feature repo over the workload's files, as a user would write it."""
-    repo = folder / "repo"
+    # Beside the files: below them `bench run` would take its definitions for more of its own.
+    repo = folder.with_name(f"{folder.name}.repo")
     shutil.rmtree(repo, ignore_errors=True)
     repo.mkdir()
     (repo / "feature_store.yaml").write_text(

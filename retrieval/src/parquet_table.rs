@@ -203,17 +203,17 @@ pub(crate) async fn read_footer(
     let mut reader = ObjectReader::new(store, entry.location.path(), entry.size);
     let options = ArrowReaderOptions::new();
     match decoded(ArrowReaderMetadata::load_async(&mut reader, options)).await {
-        Ok(metadata) => match impossible_group(metadata.metadata(), entry.size) {
+        Ok(metadata) => match contradiction(metadata.metadata(), entry.size) {
             None => Ok(ParquetFile {
                 schema: Arc::clone(metadata.schema()),
                 metadata: Arc::clone(metadata.metadata()),
                 constants: Vec::new(),
                 entry,
             }),
-            Some((group, detail)) => Err(RetrievalError::Corrupt {
+            Some((row_group, detail)) => Err(RetrievalError::Corrupt {
                 role: role.to_owned(),
                 file: Box::new(entry.location),
-                row_group: Some(group),
+                row_group,
                 detail,
             }),
         },
@@ -221,12 +221,14 @@ pub(crate) async fn read_footer(
     }
 }
 
-/// The first row group that cannot be as the footer says, and why: decoders take it at its word.
-fn impossible_group(metadata: &ParquetMetaData, file_bytes: u64) -> Option<(usize, String)> {
+/// What in a footer cannot be, and in which row group: decoders take it at its word, and so do we.
+fn contradiction(metadata: &ParquetMetaData, file_bytes: u64) -> Option<(Option<usize>, String)> {
+    let mut rows = 0_i64;
     for (number, group) in metadata.row_groups().iter().enumerate() {
         if group.num_rows() < 0 {
-            return Some((number, format!("the footer counts {} rows", group.num_rows())));
+            return Some((Some(number), format!("the footer counts {} rows", group.num_rows())));
         }
+        rows = rows.saturating_add(group.num_rows());
         for column in group.columns() {
             let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
             let length = column.compressed_size();
@@ -235,11 +237,12 @@ fn impossible_group(metadata: &ParquetMetaData, file_bytes: u64) -> Option<(usiz
             if end.is_none_or(|end| end > file_bytes) {
                 let name = column.column_path().string();
                 let detail = format!("the footer puts column `{name}` at byte {start}, {length} bytes long");
-                return Some((number, detail));
+                return Some((Some(number), detail));
             }
         }
     }
-    None
+    let counted = metadata.file_metadata().num_rows();
+    (counted != rows).then(|| (None, format!("the footer counts {counted} rows, its row groups {rows}")))
 }
 
 /// A footer that cannot be read: storage's fault when the file is gone or refused, else the file's.
@@ -263,4 +266,36 @@ async fn footer_error(
 
 fn corrupt(entry: FileEntry, role: &str, detail: String) -> RetrievalError {
     RetrievalError::Corrupt { role: role.to_owned(), file: Box::new(entry.location), row_group: None, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::metadata::FileMetaData;
+
+    use super::*;
+
+    #[test]
+    fn a_footer_that_contradicts_itself_is_damage() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let batch = RecordBatch::try_from_iter([("id", column)]).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let footer = writer.close().unwrap();
+        let size = bytes.len() as u64;
+        assert_eq!(contradiction(&footer, size), None);
+        let of_file = footer.file_metadata();
+        for counted in [0, 2, 4] {
+            let schema = of_file.schema_descr_ptr();
+            let of_file = FileMetaData::new(of_file.version(), counted, None, None, schema, None);
+            let footer = ParquetMetaData::new(of_file, footer.row_groups().to_vec());
+            let detail = format!("the footer counts {counted} rows, its row groups 3");
+            assert_eq!(contradiction(&footer, size), Some((None, detail)));
+        }
+        let (group, detail) = contradiction(&footer, 4).unwrap();
+        assert_eq!(group, Some(0));
+        assert!(detail.starts_with("the footer puts column `id` at byte 4, "), "{detail}");
+    }
 }
