@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 
 use crate::account::ACCOUNT_TYPE;
+use crate::key_cuts::{KeyCuts, SPAN_TYPE};
 use crate::spec::{LookupSpec, PayloadColumn};
 
 /// What a partial fold is asked for. Its inputs are the lookup's narrow rows and the spine's keys and instants.
@@ -22,10 +23,12 @@ pub struct CandidatesSpec {
     pub spine_keys: Vec<usize>,
     /// Position of the instant in the spine's input.
     pub spine_instant: usize,
+    /// Heavy keys that are cut: the span is then one more key of what comes out.
+    pub cuts: Option<KeyCuts>,
 }
 
 impl CandidatesSpec {
-    /// Columns: the keys, the event time, the created time if there is one, the late columns that are
+    /// Columns: the keys, the span where keys are cut, the event time, the created time if there is one, the late columns that are
     /// asked for or decide between ties, the account. All may be null.
     ///
     /// # Errors
@@ -58,6 +61,9 @@ impl CandidatesSpec {
             }
             add(format!("__key_{number}"), left.data_type());
         }
+        if self.cuts.is_some() {
+            add("__span".into(), &SPAN_TYPE);
+        }
         add("__time".into(), field(lookup, spec.time)?.data_type());
         match (spec.created, spec.late_created) {
             (Some(created), _) => add("__created".into(), field(lookup, created)?.data_type()),
@@ -78,7 +84,7 @@ impl CandidatesSpec {
 
     /// The lookup that a slot fold joins; its positions are those of [`Self::output_schema`].
     pub fn merged_lookup(&self) -> LookupSpec {
-        let keys = self.spine_keys.len();
+        let keys = self.spine_keys.len() + usize::from(self.cuts.is_some());
         let has_created = self.lookup.created.or(self.lookup.late_created).is_some();
         let first_late = keys + 1 + usize::from(has_created);
         let late = self.late_columns();
@@ -124,6 +130,9 @@ impl fmt::Display for CandidatesSpec {
         }
         if self.lookup.created_cut {
             write!(f, " created_cut")?;
+        }
+        if self.cuts.is_some() {
+            write!(f, " cut")?;
         }
         write!(f, "]")
     }

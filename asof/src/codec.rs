@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backsight_proto::plan::{AsofJoin, AsofLookup, Candidates, PLAN_FORMAT};
+use backsight_proto::plan::{AsofJoin, AsofLookup, Candidates, PLAN_FORMAT, Spans};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -12,17 +12,21 @@ use prost::Message;
 use crate::candidates::CandidatesSpec;
 use crate::candidates_exec::CandidatesExec;
 use crate::exec::AsofJoinExec;
+use crate::key_cuts::KeyCuts;
 use crate::late::LateColumns;
+use crate::spans::SpansSpec;
+use crate::spans_exec::SpansExec;
 use crate::spec::{AsofSpec, JoinForm, LookupSpec, PayloadColumn};
 
 /// First bytes of encoded operators, so that a composed codec does not take another node's bytes for one.
 const JOIN_MAGIC: &[u8] = b"backsight.asof\0";
 const CANDIDATES_MAGIC: &[u8] = b"backsight.candidates\0";
+const SPANS_MAGIC: &[u8] = b"backsight.spans\0";
 
 /// Reads what [`LateColumns::encode`] wrote.
 pub type LateDecoder = fn(&[u8]) -> Result<Arc<dyn LateColumns>>;
 
-/// Encodes and decodes [`AsofJoinExec`] and [`CandidatesExec`]; refuses every other node.
+/// Encodes and decodes [`AsofJoinExec`], [`CandidatesExec`] and [`SpansExec`]; refuses every other node.
 #[derive(Debug)]
 pub struct AsofPhysicalCodec {
     late: LateDecoder,
@@ -47,6 +51,13 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
             let spec = decode(AsofJoin::decode(message).map_err(|e| undecodable("join", &e))?)?;
             return Ok(Arc::new(AsofJoinExec::try_new(Arc::new(spec), inputs.to_vec(), Vec::new())?));
         }
+        if let (Some(message), [lookup]) = (buf.strip_prefix(SPANS_MAGIC), inputs) {
+            let message = Spans::decode(message).map_err(|e| undecodable("row of spans", &e))?;
+            check_format(message.format)?;
+            let spec =
+                SpansSpec { lookup: decode_lookup(message.lookup)?, cuts: KeyCuts::from_bytes(message.cuts) };
+            return Ok(Arc::new(SpansExec::try_new(Arc::new(spec), Arc::clone(lookup))?));
+        }
         let (Some(message), [lookup, spine]) = (buf.strip_prefix(CANDIDATES_MAGIC), inputs) else {
             return Err(DataFusionError::Plan("not a point-in-time join".into()));
         };
@@ -56,6 +67,7 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
             lookup: decode_lookup(message.lookup)?,
             spine_keys: positions(&message.spine_keys)?,
             spine_instant: position(message.spine_instant)?,
+            cuts: message.cuts.map(KeyCuts::from_bytes),
         };
         let late = (self.late)(&message.late)?;
         Ok(Arc::new(CandidatesExec::try_new(Arc::new(spec), Arc::clone(lookup), Arc::clone(spine), late)?))
@@ -71,6 +83,16 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
             buf.extend_from_slice(JOIN_MAGIC);
             return encode(join.spec())?.encode(buf).map_err(|e| unencodable(&e));
         }
+        if let Some(spans) = node.downcast_ref::<SpansExec>() {
+            let spec = spans.spec();
+            let message = Spans {
+                format: PLAN_FORMAT,
+                lookup: encode_lookup(&spec.lookup),
+                cuts: spec.cuts.as_bytes().to_vec(),
+            };
+            buf.extend_from_slice(SPANS_MAGIC);
+            return message.encode(buf).map_err(|e| unencodable(&e));
+        }
         let Some(candidates) = node.downcast_ref::<CandidatesExec>() else {
             return Err(DataFusionError::Plan(format!("{} is not a point-in-time join", node.name())));
         };
@@ -81,6 +103,7 @@ impl PhysicalExtensionCodec for AsofPhysicalCodec {
             spine_keys: wide(&spec.spine_keys),
             spine_instant: spec.spine_instant as u64,
             late: candidates.late().encode()?,
+            cuts: spec.cuts.as_ref().map(|cuts| cuts.as_bytes().to_vec()),
         };
         buf.extend_from_slice(CANDIDATES_MAGIC);
         message.encode(buf).map_err(|e| unencodable(&e))

@@ -1,6 +1,6 @@
 //! Comparing instants of different units exactly: no rounding, no overflow.
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, make_array};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
     DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
@@ -41,6 +41,12 @@ impl Instants {
     pub(crate) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
+}
+
+/// A column of instants of a timestamp type.
+pub(crate) fn instant_column(values: Vec<Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
+    let plain = Int64Array::from(values).into_data();
+    Ok(make_array(plain.into_builder().data_type(data_type.clone()).build()?))
 }
 
 /// Nanoseconds in one step of a unit.

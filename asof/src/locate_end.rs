@@ -129,6 +129,14 @@ impl Locate {
         self.index.slot_starts[group] as usize..self.index.slot_starts[group + 1] as usize
     }
 
+    /// The better of two slots' candidates of one key, the later slot given last.
+    pub(crate) fn better(&self, held: Option<usize>, slot: usize) -> Option<usize> {
+        let own = self.candidates[slot];
+        let is_better = own.row != NO_ROW
+            && held.is_none_or(|held| self.is_better(slot, own, held, self.candidates[held]));
+        if is_better { Some(slot) } else { held }
+    }
+
     /// The slots of one key: what comes in as candidates goes out as winners.
     fn finish_group(&self, slots: Range<usize>, winners: &mut [Winner], tied: &[Tied]) {
         let mut best: Option<(usize, Candidate)> = None;

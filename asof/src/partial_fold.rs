@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array, make_array, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
@@ -19,8 +19,10 @@ use crate::account::PartAccount;
 use crate::candidates::CandidatesSpec;
 use crate::exec::timestamp_unit;
 use crate::fold_metrics::FoldMetrics;
+use crate::instants::instant_column;
+use crate::key_cuts::{Carry, SlotSpans};
 use crate::late::LateColumns;
-use crate::locate::{Locate, NO_ROW};
+use crate::locate::{Locate, NO_ROW, as_u32};
 use crate::locate_rows::LocateRows;
 use crate::settle::{Deciders, Tied, settle};
 use crate::slot_index::{SlotIndex, SlotIndexBuilder};
@@ -57,14 +59,18 @@ struct WholeSpine {
     index: Arc<SlotIndex>,
     /// For each key column its values, by group.
     keys: Vec<ArrayRef>,
+    spans: SlotSpans,
     _memory: MemoryReservation,
 }
 
-/// A row that is handed on, and the slot it is a candidate of.
+/// A row that is handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pick {
     row: u64,
+    /// The slot that it is a candidate of.
     slot: u32,
+    /// A slot of the span that it is handed on for: the same one, or the first of a span that it is carried into.
+    to: u32,
 }
 
 /// The part's candidates, then its account.
@@ -84,8 +90,9 @@ async fn run(fold: PartFold) -> Result<impl Stream<Item = Result<RecordBatch>> +
     let deciders = Deciders::of(&fold.spec.lookup);
     let (mut locate, folded) = fold.locate(&spine.index, !deciders.is_empty(), &mut memory).await?;
     let tied = settle(&mut locate, &deciders, &fold.late, &fold.context, UNITS_AT_ONCE, &mut memory).await?;
-    let picks = picks(&locate, &tied, &mut memory)?;
-    let seen = later_than_candidates(&locate);
+    let mut picks = picks(&locate, &tied, &mut memory)?;
+    let mut seen = later_than_candidates(&locate);
+    carry(&locate, &tied, &spine, &mut picks, &mut seen, &mut memory)?;
     let sent = (picks.len() + seen.len()) as u64;
     fold.metrics.memory_bytes.set(memory.size());
     let emitter = Arc::new(Emitter { fold, spine, locate, picks, memory });
@@ -104,10 +111,51 @@ fn picks(locate: &Locate, tied: &[Tied], memory: &mut MemoryReservation) -> Resu
     let count = best.clone().count() + tied.len();
     memory.try_grow(count * size_of::<Pick>())?;
     let mut picks = Vec::with_capacity(count);
-    picks.extend(best.map(|(best, slot)| Pick { row: best.row, slot }));
-    picks.extend(tied.iter().map(|tied| Pick { row: tied.over, slot: tied.slot }));
+    picks.extend(best.map(|(best, slot)| Pick { row: best.row, slot, to: slot }));
+    picks.extend(tied.iter().map(|tied| Pick { row: tied.over, slot: tied.slot, to: tied.slot }));
     picks.sort_unstable();
     Ok(picks)
+}
+
+/// Adds what is carried into the spans of heavy keys: the best row before each, the one that it was chosen over, and under a
+/// created cut the latest event seen.
+fn carry(
+    locate: &Locate,
+    tied: &[Tied],
+    spine: &WholeSpine,
+    picks: &mut Vec<Pick>,
+    seen: &mut Vec<(u32, i64)>,
+    memory: &mut MemoryReservation,
+) -> Result<()> {
+    let carries = spine.spans.carries(&locate.index);
+    memory.try_grow(carries.len() * (2 * size_of::<Pick>() + size_of::<(u32, i64)>()))?;
+    let (mut best, mut latest) = (None, None);
+    let mut next = 0;
+    for Carry { before, into } in carries {
+        if next <= before.start {
+            // Another key.
+            (best, latest, next) = (None, None, before.start);
+        }
+        for slot in next..before.end {
+            best = locate.better(best, slot);
+            latest = latest.max(locate.seen.get(slot).copied().flatten());
+        }
+        next = before.end;
+        let reaches = |time: i64| !locate.is_expired(into, time);
+        let carried = best.filter(|&slot| reaches(locate.candidates[slot].time));
+        let to = as_u32(into);
+        if let Some(slot) = carried {
+            let slot_number = as_u32(slot);
+            picks.push(Pick { row: locate.candidates[slot].row, slot: slot_number, to });
+            if let Ok(place) = tied.binary_search_by_key(&slot_number, |tied| tied.slot) {
+                picks.push(Pick { row: tied[place].over, slot: slot_number, to });
+            }
+        }
+        let held = carried.map(|slot| locate.candidates[slot].time);
+        seen.extend(latest.filter(|&seen| reaches(seen) && held < Some(seen)).map(|seen| (to, seen)));
+    }
+    picks.sort_unstable();
+    Ok(())
 }
 
 /// Under a created cut: slots with a later event time than their candidate's. Elsewhere nothing can be hidden that the
@@ -152,6 +200,7 @@ impl PartFold {
         // The values of the keys are there twice for a while.
         memory.try_resize(2 * piece_bytes + held + more)?;
         let index = Arc::new(builder.finish(1));
+        let spans = self.spec.cuts.as_ref().map(|cuts| SlotSpans::new(cuts, &index));
         let mut keys = Vec::with_capacity(pieces.len());
         for (pieces, data_type) in pieces.iter().zip(&types) {
             let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
@@ -160,7 +209,7 @@ impl PartFold {
         let key_bytes: usize = keys.iter().map(|keys| keys.get_array_memory_size()).sum();
         memory.try_resize(key_bytes + index.memory_bytes())?;
         self.metrics.slots.set(index.slots());
-        Ok(WholeSpine { index, keys, _memory: memory })
+        Ok(WholeSpine { index, keys, spans: spans.transpose()?.unwrap_or_default(), _memory: memory })
     }
 
     /// Folds the part's rows; returns how many they were, too.
@@ -258,22 +307,28 @@ impl Emitter {
 
     fn batch(&self, picks: &[Pick], mut late: Vec<ArrayRef>) -> Result<RecordBatch> {
         let _timer = self.fold.metrics.emit_time.timer();
-        if let Some(column) = late.iter().find(|column| column.len() != picks.len()) {
-            let (found, wanted) = (column.len(), picks.len());
+        let places = places(picks);
+        let wanted = places.values().last().map_or(0, |&place| place as usize + 1);
+        if let Some(column) = late.iter().find(|column| column.len() != wanted) {
+            let found = column.len();
             return Err(DataFusionError::Internal(format!(
                 "{wanted} rows were to be read late, {found} came"
             )));
         }
+        if wanted < picks.len() {
+            late = late.iter().map(|column| Ok(take(column, &places, None)?)).collect::<Result<_>>()?;
+        }
         let slots: Vec<usize> = picks.iter().map(|pick| pick.slot as usize).collect();
         let times = slots.iter().map(|&slot| Some(self.locate.candidates[slot].time));
-        let mut columns = self.keys(&slots)?;
-        columns.push(instants(times.collect(), self.column_type(columns.len()))?);
+        let to: Vec<usize> = picks.iter().map(|pick| pick.to as usize).collect();
+        let mut columns = self.keys(&to)?;
+        columns.push(instant_column(times.collect(), self.column_type(columns.len()))?);
         if self.fold.spec.lookup.late_created.is_some() {
             columns.push(late.remove(0));
         } else if self.fold.spec.lookup.created.is_some() {
             // A row that ties with a candidate has its created time, too.
             let created = slots.iter().map(|&slot| self.locate.created[slot]);
-            columns.push(instants(created.collect(), self.column_type(columns.len()))?);
+            columns.push(instant_column(created.collect(), self.column_type(columns.len()))?);
         }
         columns.extend(late);
         self.finish(columns, picks.len())
@@ -287,7 +342,7 @@ impl Emitter {
                 let slots: Vec<usize> = seen.iter().map(|&(slot, _)| slot as usize).collect();
                 let mut columns = self.keys(&slots)?;
                 let times = seen.iter().map(|&(_, time)| Some(time)).collect();
-                columns.push(instants(times, self.column_type(columns.len()))?);
+                columns.push(instant_column(times, self.column_type(columns.len()))?);
                 self.finish(columns, seen.len())
             })
             .collect()
@@ -304,10 +359,16 @@ impl Emitter {
         Ok(RecordBatch::try_new(Arc::clone(&self.fold.schema), columns)?)
     }
 
-    /// The keys of slots.
+    /// The keys of slots, the span among them where keys are cut.
     fn keys(&self, slots: &[usize]) -> Result<Vec<ArrayRef>> {
         let groups: UInt32Array = slots.iter().map(|&slot| self.spine.index.group_of(slot)).collect();
-        self.spine.keys.iter().map(|keys| Ok(take(keys, &groups, None)?)).collect()
+        let keys = self.spine.keys.iter().map(|keys| Ok(take(keys, &groups, None)?));
+        let mut keys = keys.collect::<Result<Vec<_>>>()?;
+        if self.fold.spec.cuts.is_some() {
+            let spans: UInt32Array = slots.iter().map(|&slot| self.spine.spans.of(slot)).collect();
+            keys.push(Arc::new(spans));
+        }
+        Ok(keys)
     }
 
     fn column_type(&self, column: usize) -> &DataType {
@@ -330,20 +391,26 @@ fn whole(pieces: &[ArrayRef]) -> Result<ArrayRef> {
     }
 }
 
-/// Runs of consecutive rows.
+/// For each pick the place of its row among the rows, of which each is read once.
+fn places(picks: &[Pick]) -> UInt32Array {
+    let (mut place, mut last) = (0_u32, None);
+    let place_of = |pick: &Pick| {
+        place += u32::from(last.is_some_and(|row| row != pick.row));
+        last = Some(pick.row);
+        place
+    };
+    picks.iter().map(place_of).collect()
+}
+
+/// Runs of consecutive rows; a row may be picked several times.
 fn runs(picks: &[Pick]) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for pick in picks {
         match runs.last_mut() {
+            Some(last) if last.end > pick.row => {}
             Some(last) if last.end == pick.row => last.end += 1,
             _ => runs.push(pick.row..pick.row + 1),
         }
     }
     runs
-}
-
-/// A column of instants of a timestamp type.
-fn instants(values: Vec<Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
-    let plain = Int64Array::from(values).into_data();
-    Ok(make_array(plain.into_builder().data_type(data_type.clone()).build()?))
 }

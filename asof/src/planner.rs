@@ -14,6 +14,8 @@ use crate::candidates_exec::CandidatesExec;
 use crate::candidates_node::CandidatesNode;
 use crate::exec::AsofJoinExec;
 use crate::logical::AsofJoinNode;
+use crate::spans_exec::SpansExec;
+use crate::spans_node::SpansNode;
 
 /// To be given to a `DefaultPhysicalPlanner`.
 #[derive(Debug, Default)]
@@ -33,6 +35,9 @@ impl ExtensionPlanner for AsofPlanner {
         if let Some(node) = node.as_any().downcast_ref::<AsofJoinNode>() {
             let join = AsofJoinExec::try_new(Arc::clone(node.spec()), inputs.to_vec(), node.late())?;
             return Ok(Some(Arc::new(join)));
+        }
+        if let (Some(node), [lookup]) = (node.as_any().downcast_ref::<SpansNode>(), inputs) {
+            return Ok(Some(Arc::new(SpansExec::try_new(Arc::clone(node.spec()), Arc::clone(lookup))?)));
         }
         let (Some(node), [lookup, spine]) = (node.as_any().downcast_ref::<CandidatesNode>(), inputs) else {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Plan nodes as they travel between scheduler and executors. Every message starts with a format version.
 
 /// The format of the messages below; executors refuse another one.
-pub const PLAN_FORMAT: u32 = 2;
+pub const PLAN_FORMAT: u32 = 3;
 
 /// A point-in-time join (`backsight-asof`). Columns are positions in the inputs' schemas.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -85,6 +85,23 @@ pub struct Candidates {
     /// What reads the late columns: a [`LateSource`], which `backsight-asof` does not look into.
     #[prost(bytes = "vec", tag = "5")]
     pub late: Vec<u8>,
+    /// Cuts of heavy keys, an Arrow IPC stream; absent where no key is cut.
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub cuts: Option<Vec<u8>>,
+}
+
+/// The spans of a lookup's rows (`backsight-asof`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Spans {
+    /// [`PLAN_FORMAT`] of the writer.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// The lookup.
+    #[prost(message, required, tag = "2")]
+    pub lookup: AsofLookup,
+    /// Cuts of heavy keys, an Arrow IPC stream.
+    #[prost(bytes = "vec", tag = "3")]
+    pub cuts: Vec<u8>,
 }
 
 /// Files whose rows' columns are read once it is known which rows are needed (`backsight-retrieval`).

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use backsight_asof::JoinForm;
 use serde::{Deserialize, Serialize};
 
+use crate::heavy_keys::KEY_ROWS;
 use crate::memory::{self, Side};
 
 /// How the form is found.
@@ -22,6 +23,8 @@ use crate::memory::{self, Side};
 pub enum FormChoice {
     /// This one, for every view.
     Forced(JoinForm),
+    /// This one, for every view; keys with more than twice so many rows of the spine are cut.
+    ForcedCut(JoinForm, u64),
     /// For each view the one that costs less where all partitions share one process.
     InProcess {
         /// Partitions of a plan.
@@ -57,6 +60,34 @@ impl Spilling {
 impl fmt::Debug for Spilling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Spilling").field(&self.is_begun()).finish()
+    }
+}
+
+impl FormChoice {
+    /// The form that was asked for.
+    pub(crate) fn forced(self) -> Option<JoinForm> {
+        match self {
+            Self::Forced(form) | Self::ForcedCut(form, _) => Some(form),
+            Self::InProcess { .. } | Self::ByCost { .. } => None,
+        }
+    }
+
+    /// About how many rows of the spine a piece of a heavy key has, where rows may be exchanged by key.
+    pub(crate) fn key_rows(self) -> Option<u64> {
+        match self {
+            Self::Forced(form) => is_exchanged(form).then_some(KEY_ROWS),
+            Self::ForcedCut(form, rows) => is_exchanged(form).then_some(rows),
+            Self::ByCost { .. } => Some(KEY_ROWS),
+            Self::InProcess { .. } => None,
+        }
+    }
+}
+
+/// Whether a form exchanges both sides by key, so that all rows of a key meet in one partition unless it is cut.
+pub(crate) fn is_exchanged(form: JoinForm) -> bool {
+    match form {
+        JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::SpilledFold => true,
+        JoinForm::LateFold | JoinForm::Broadcast | JoinForm::NaiveLoop => false,
     }
 }
 
@@ -122,7 +153,7 @@ pub(crate) fn choose(
     spilling: &Spilling,
 ) -> (Vec<(JoinForm, ChosenForm)>, u64) {
     let (tasks, limit) = match choice {
-        FormChoice::Forced(_) => (1, None),
+        FormChoice::Forced(_) | FormChoice::ForcedCut(..) => (1, None),
         FormChoice::InProcess { tasks, memory_bytes } => (tasks, Some(memory_bytes)),
         FormChoice::ByCost { tasks, memory_bytes } => (tasks, memory_bytes),
     };
@@ -140,7 +171,7 @@ pub(crate) fn choose(
         _ => memory::folded(spine, folds().map(|(_, view)| view.side()), tasks),
     };
     let held = whole.saturating_add(folded);
-    if matches!(choice, FormChoice::Forced(_)) && !spilling.is_begun() {
+    if choice.forced().is_some() && !spilling.is_begun() {
         return (chosen, held);
     }
     let (reason, keeps_whole) = match limit {
@@ -170,12 +201,12 @@ pub(crate) fn choose(
 /// The form for a view, whatever it holds.
 fn choose_one(choice: FormChoice, size: ViewSize) -> (JoinForm, ChosenForm) {
     let tasks = match choice {
-        FormChoice::Forced(_) | FormChoice::InProcess { .. } => 1,
         FormChoice::ByCost { tasks, .. } => u64::try_from(tasks.max(1)).unwrap_or(u64::MAX),
+        FormChoice::Forced(_) | FormChoice::ForcedCut(..) | FormChoice::InProcess { .. } => 1,
     };
     let candidates = candidates(size, tasks);
     let (form, reason) = match choice {
-        FormChoice::Forced(form) => (form, "it was asked for".to_owned()),
+        FormChoice::Forced(form) | FormChoice::ForcedCut(form, _) => (form, "it was asked for".to_owned()),
         FormChoice::InProcess { .. } => {
             cheaper_broadcast(size, 1, size.spine_rows.saturating_mul(INDEX_NANOS))
                 .unwrap_or_else(|| (JoinForm::LateFold, "nothing is exchanged in one process".to_owned()))

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod explain;
 mod footers;
+mod heavy_keys;
 mod hive;
 mod instant_column;
 mod key_range;
@@ -65,7 +66,9 @@ pub use engine::{RetrievalEngine, RunContext};
 pub use error::{FileContradiction, KeyMismatch, RetrievalError};
 pub use explain::{ExplainedKey, ExplainedScan, ExplainedView, Explanation};
 pub use late_columns::decode_late;
-pub use manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart, ManifestSource};
+pub use manifest::{
+    MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestForm, ManifestPart, ManifestSource,
+};
 pub use output_state::Claimant;
 pub use parquet_table::{ParquetFile, ParquetTable};
 pub use part_writer::{

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::choose::ChosenForm;
 use crate::explain::ExplainedScan;
 use crate::report::JoinReport;
 use crate::request::RetrievalRequest;
@@ -106,6 +107,19 @@ pub struct ManifestEngine {
     pub engine: String,
     /// Form of the join.
     pub form: String,
+    /// For each view how it was joined, and why.
+    #[serde(default)]
+    pub chosen: Vec<ManifestForm>,
+}
+
+/// How a view was joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestForm {
+    /// Alias or name of the view.
+    pub label: String,
+    /// The form with its estimate.
+    #[serde(flatten)]
+    pub chosen: ChosenForm,
 }
 
 /// What is durable before anything becomes visible: enough to finish a commit that was interrupted.

@@ -257,7 +257,7 @@ async fn spine_keys(
 }
 
 /// Storage's faults stay what they are; what is left is the file's.
-fn fault(
+pub(crate) fn fault(
     table: &ParquetTable,
     file: &ParquetFile,
     group: Option<usize>,

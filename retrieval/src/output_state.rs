@@ -148,6 +148,7 @@ mod tests {
                 version: "0".into(),
                 engine: "embedded".into(),
                 form: "slot fold".into(),
+                chosen: vec![],
             },
             scans: vec![],
             report: JoinReport { rows: 3, views: vec![], notes: vec![] },

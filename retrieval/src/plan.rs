@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use backsight_asof::{
-    AsofJoinNode, AsofSpec, CandidatesNode, CandidatesSpec, JoinForm, LateColumns, LookupSpec, PayloadColumn,
-    age_column, outcome_column,
+    AsofJoinNode, AsofSpec, CandidatesNode, CandidatesSpec, JoinForm, KeyCuts, LateColumns, LookupSpec,
+    PayloadColumn, SpansNode, SpansSpec, age_column, outcome_column,
 };
 use backsight_registry::model::{FeatureView, Ttl};
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
-use crate::choose::{ChosenForm, FormChoice, Spilling};
+use crate::choose::{ChosenForm, FormChoice, Spilling, is_exchanged};
 use crate::error::RetrievalError;
 use crate::footers::Footers;
+use crate::heavy_keys::SpineSample;
 use crate::instant_column::{instant_expr, instant_type};
 use crate::late_columns::ParquetColumns;
 use crate::parquet_table::{ParquetTable, streams_at_once};
@@ -56,6 +57,8 @@ pub struct PlanInput {
     pub preserve_order: bool,
     /// How the algorithm that joins is found.
     pub form: FormChoice,
+    /// Keys and instants of some rows of the spine, where heavy keys may have to be cut.
+    pub(crate) sample: Option<SpineSample>,
     /// Whether another form has run out of memory.
     pub(crate) spilling: Spilling,
     /// What the footers say.
@@ -137,6 +140,7 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     reach.time = reach.time.or(input.profile.bounds());
     let mut scans = vec![("spine".to_owned(), spine.stats)];
     let (mut scanned, estimates) = scan_views(input, &sets, spine.stats.rows, &reach);
+    cut_heavy_keys(input, &sets, &mut spine, &mut scanned)?;
     let mut view_scans = BTreeMap::new();
     let mut plan = spine.logical.clone();
     let mut folded = Vec::new();
@@ -171,6 +175,32 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
             .push("memory did not suffice for another form: the join was done again, and spilled".to_owned());
     }
     arrange(input, plan, &spine, &folds, scans, notes).map(|plan| RetrievalPlan { estimates, ..plan })
+}
+
+/// Cuts the heavy keys of the sets whose rows are exchanged by key, and says so.
+fn cut_heavy_keys(
+    input: &PlanInput,
+    sets: &[KeySet],
+    spine: &mut SpinePlan,
+    scanned: &mut [Option<ScannedView>],
+) -> Result<(), RetrievalError> {
+    for (number, set) in sets.iter().enumerate() {
+        let exchanged = |view: &usize| scanned[*view].as_ref().is_some_and(|view| is_exchanged(view.form));
+        let exchanged: Vec<usize> = set.views.iter().copied().filter(exchanged).collect();
+        if exchanged.is_empty() {
+            continue;
+        }
+        let Some(heavy) = spine.cut(input, set, number)? else { continue };
+        for view in exchanged {
+            if let Some(view) = &mut scanned[view] {
+                let (keys, spans) = (heavy.keys, heavy.spans);
+                view.chosen
+                    .reason
+                    .push_str(&format!("; {keys} heavy keys are cut into {spans} spans of time"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Views of one key set that are joined by one operator.
@@ -216,13 +246,12 @@ impl SetJoin {
             late.extend(lookup.late);
         }
         let count = lookups.len();
-        let spec = AsofSpec {
-            form: form.unwrap_or(JoinForm::SlotFold),
-            spine_keys: spine.key_columns[self.set].clone(),
-            spine_instant: spine.instant,
-            first_outcome,
-            lookups,
-        };
+        let form = form.unwrap_or(JoinForm::SlotFold);
+        let mut spine_keys = spine.key_columns[self.set].clone();
+        if is_exchanged(form) {
+            spine_keys.extend(spine.spans.get(&self.set).map(|spans| spans.column));
+        }
+        let spec = AsofSpec { form, spine_keys, spine_instant: spine.instant, first_outcome, lookups };
         *plan = AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)
             .map_err(RetrievalError::from_engine)?
             .into_plan();
@@ -366,11 +395,20 @@ fn lookup(
         created_cut: input.created_cut,
     };
     let planned = PlannedLookup { logical, spec, late, stats, form, chosen };
-    if form == JoinForm::CandidateFold {
-        folded_where_scanned(planned, spine, set_number)
-    } else {
-        Ok(planned)
+    let cuts = spine.spans.get(&set_number).map(|spans| &spans.cuts);
+    match (form, cuts) {
+        (JoinForm::CandidateFold, _) => folded_where_scanned(planned, spine, set_number),
+        (_, Some(cuts)) if is_exchanged(form) => with_spans(planned, cuts.clone()),
+        _ => Ok(planned),
     }
+}
+
+/// The lookup's rows with the spans of heavy keys.
+fn with_spans(lookup: PlannedLookup, cuts: KeyCuts) -> Result<PlannedLookup, RetrievalError> {
+    let spec = SpansSpec { lookup: lookup.spec, cuts };
+    let merged = spec.merged_lookup(lookup.logical.schema().fields().len());
+    let node = SpansNode::try_new(Arc::new(spec), lookup.logical).map_err(RetrievalError::from_engine)?;
+    Ok(PlannedLookup { logical: node.into_plan(), spec: merged, ..lookup })
 }
 
 /// The lookup's candidates in place of its rows.
@@ -384,7 +422,8 @@ fn folded_where_scanned(
     };
     let narrow = spine.narrow(set)?;
     let keys = spine.key_columns[set].len();
-    let spec = CandidatesSpec { lookup: spec, spine_keys: (0..keys).collect(), spine_instant: keys };
+    let cuts = spine.spans.get(&set).map(|spans| spans.cuts.clone());
+    let spec = CandidatesSpec { lookup: spec, spine_keys: (0..keys).collect(), spine_instant: keys, cuts };
     let merged = spec.merged_lookup();
     let node = CandidatesNode::try_new(Arc::new(spec), logical, narrow, late);
     let logical = node.map_err(RetrievalError::from_engine)?.into_plan();

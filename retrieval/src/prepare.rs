@@ -17,6 +17,8 @@ use crate::delta_table::is_delta;
 use crate::engine::RetrievalEngine;
 use crate::error::RetrievalError;
 use crate::footers::Footers;
+use crate::heavy_keys::{SpineSample, sample};
+use crate::instant_column::find_spine_instant;
 use crate::manifest::ManifestSource;
 use crate::narrow::narrow;
 use crate::parquet_table::ParquetTable;
@@ -123,10 +125,11 @@ async fn try_prepare(
         spine: Arc::clone(&spine),
         profile,
         timestamp_column: request.spine.timestamp_column.clone(),
-        views,
         created_cut: request.filter_by_created_timestamp,
         preserve_order: request.preserve_order,
         form,
+        sample: sampled(stores, &spine, request, &views, form).await?,
+        views,
         spilling: Spilling::default(),
         footers,
     };
@@ -138,6 +141,29 @@ async fn try_prepare(
     let prepared = Prepared { request, spine, origin, profile, views, plan, input };
     check_savable(&prepared)?;
     Ok(prepared)
+}
+
+/// Keys and instants of some rows of the spine, where keys may have to be cut.
+async fn sampled(
+    stores: &Stores,
+    spine: &ParquetTable,
+    request: &RetrievalRequest,
+    views: &[ViewInput],
+    form: FormChoice,
+) -> Result<Option<SpineSample>, RetrievalError> {
+    let keys: BTreeSet<String> =
+        views.iter().flat_map(|view| &view.resolved.keys).map(|key| key.spine_column.clone()).collect();
+    // No key can have more rows than there are.
+    let may_be_heavy = form.key_rows().is_some_and(|rows| spine.rows() / 2 >= rows);
+    if keys.is_empty() || !may_be_heavy || keys.iter().any(|key| spine.schema.index_of(key).is_err()) {
+        return Ok(None);
+    }
+    let instant = find_spine_instant(spine, request.spine.timestamp_column.as_deref())?;
+    let mut columns: Vec<String> = keys.into_iter().collect();
+    if !columns.contains(&instant) {
+        columns.push(instant);
+    }
+    sample(stores, spine, &columns).await.map(Some)
 }
 
 /// Versions can be asked for of Delta tables, and of nothing else.
@@ -267,7 +293,7 @@ impl Prepared {
     /// Whether work that did not spill and failed is to be done again, and spill: memory did not suffice for a form that was
     /// not asked for.
     pub(crate) fn spills_after(&self, error: &RetrievalError, engine: &dyn RetrievalEngine) -> bool {
-        if matches!(engine.form(), FormChoice::Forced(_)) || !error.is_memory() {
+        if engine.form().forced().is_some() || !error.is_memory() {
             return false;
         }
         tracing::info!(%error, "memory does not suffice: the join is done again, and spills");

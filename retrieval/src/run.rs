@@ -15,11 +15,13 @@ use crate::encoding::writer_properties;
 use crate::engine::{RetrievalEngine, RunContext};
 use crate::error::RetrievalError;
 use crate::explain::scans_of;
-use crate::manifest::{MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestPart};
+use crate::manifest::{
+    MANIFEST_FORMAT, Manifest, ManifestColumn, ManifestEngine, ManifestForm, ManifestPart,
+};
 use crate::output_state::Claimant;
 use crate::part_file::PartFile;
 use crate::part_writer::{PartRecord, dataset_schema};
-use crate::plan::RetrievalPlan;
+use crate::plan::{PlannedView, RetrievalPlan};
 use crate::prepare::Prepared;
 use crate::report::{JoinReport, Tally};
 use crate::saved_dataset::manifest_saved;
@@ -269,6 +271,7 @@ fn manifest(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: dataset.engine.to_owned(),
             form: plan.forms(),
+            chosen: plan.views.iter().map(manifest_form).collect(),
         },
         scans: scans_of(plan),
         report: JoinReport::new(
@@ -285,6 +288,10 @@ fn manifest(
         finished: finished.to_rfc3339_opts(SecondsFormat::Millis, true),
         elapsed_seconds: format!("{}.{:03}", elapsed / 1000, elapsed % 1000),
     }
+}
+
+fn manifest_form(view: &PlannedView) -> ManifestForm {
+    ManifestForm { label: view.label.clone(), chosen: view.chosen.clone() }
 }
 
 /// Where a dataset column comes from.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use backsight_asof::KeyCuts;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{KeyMismatch, RetrievalError};
+use crate::heavy_keys::HeavyKeys;
 use crate::instant_column::{find_spine_instant, instant_expr, instant_type};
 use crate::key_types::{common_key_type, is_float};
 use crate::parquet_table::ParquetTable;
@@ -50,8 +52,17 @@ pub(crate) struct SpinePlan {
     pub(crate) key_columns: Vec<Vec<usize>>,
     /// For each key set the types in which keys are compared.
     pub(crate) key_types: Vec<Vec<DataType>>,
+    /// For key sets whose heavy keys are cut, how.
+    pub(crate) spans: BTreeMap<usize, SpineSpans>,
     pub(crate) stats: ScanStats,
     pub(crate) notes: Vec<String>,
+}
+
+/// The spans of a key set.
+pub(crate) struct SpineSpans {
+    /// Position of a row's span.
+    pub(crate) column: usize,
+    pub(crate) cuts: KeyCuts,
 }
 
 impl SpinePlan {
@@ -107,11 +118,41 @@ impl SpinePlan {
             .and_then(LogicalPlanBuilder::build)
             .map_err(RetrievalError::from_engine)?;
         let notes = absent_notes(table);
-        Ok(Self { logical, instant_column, instant, key_columns, key_types, stats, notes })
+        let spans = BTreeMap::new();
+        Ok(Self { logical, instant_column, instant, key_columns, key_types, spans, stats, notes })
     }
 }
 
 impl SpinePlan {
+    /// Cuts the heavy keys of a set, if there are any: the rows then have spans. Returns what was cut.
+    pub(crate) fn cut(
+        &mut self,
+        input: &PlanInput,
+        set: &KeySet,
+        number: usize,
+    ) -> Result<Option<HeavyKeys>, RetrievalError> {
+        let (Some(sample), Some(key_rows)) = (&input.sample, input.form.key_rows()) else { return Ok(None) };
+        if set.columns.is_empty() {
+            return Ok(None);
+        }
+        let schema = Arc::clone(self.logical.schema());
+        let keys: Vec<(&str, &DataType)> =
+            set.columns.iter().map(String::as_str).zip(&self.key_types[number]).collect();
+        let instant = (self.instant_column.as_str(), schema.field(self.instant).data_type());
+        let Some(heavy) = sample.heavy_keys(&keys, instant, key_rows)? else { return Ok(None) };
+        let column = |position: usize| Expr::Column(Column::from(schema.qualified_field(position)));
+        let keys: Vec<Expr> = self.key_columns[number].iter().map(|&key| column(key)).collect();
+        let span = heavy.cuts.span(&keys, &column(self.instant)).map_err(RetrievalError::from_engine)?;
+        let own = schema.fields().len();
+        let columns = (0..own).map(column).chain([span.alias(format!("{OWN_PREFIX}span_{number}"))]);
+        self.logical = LogicalPlanBuilder::from(self.logical.clone())
+            .project(columns.collect::<Vec<_>>())
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(RetrievalError::from_engine)?;
+        self.spans.insert(number, SpineSpans { column: own, cuts: heavy.cuts.clone() });
+        Ok(Some(heavy))
+    }
+
     /// The keys of a set and the instant, of all rows of the spine: what scan tasks fold against.
     pub(crate) fn narrow(&self, set: usize) -> Result<LogicalPlan, RetrievalError> {
         let schema = self.logical.schema();

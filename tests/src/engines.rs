@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use backsight_asof::JoinForm;
 use backsight_engine::{EmbeddedEngine, EngineOptions, LocalCluster, SPILL_BYTES_MAX};
-use backsight_retrieval::RetrievalEngine;
+use backsight_retrieval::{FormChoice, RetrievalEngine};
 use backsight_storage::Stores;
 
 /// An engine, and a name that may be part of a path.
@@ -51,9 +51,29 @@ async fn ballista(stores: &Stores, form: JoinForm) -> Engine {
     }
 }
 
+/// Of a key's rows in the spine a piece has two: nearly every key is cut.
+const CUT_ROWS: u64 = 2;
+
+/// Engines whose keys are cut into pieces.
+async fn cutting(stores: &Stores) -> Vec<Engine> {
+    let choice = |form| FormChoice::ForcedCut(form, CUT_ROWS);
+    let mut engines = Vec::new();
+    for form in [JoinForm::SlotFold, JoinForm::CandidateFold, JoinForm::SpilledFold] {
+        let engine = EmbeddedEngine::new(stores.clone(), options(3, form), choice(form)).unwrap();
+        let name = format!("{}-cut", in_paths(form));
+        engines.push(Engine { name, engine: Box::new(engine), spills: form == JoinForm::SpilledFold });
+    }
+    for form in [JoinForm::SlotFold, JoinForm::CandidateFold] {
+        let cluster = LocalCluster::start(stores.clone(), options(7, form), choice(form), 2, 2);
+        let name = format!("ballista-{}-cut", in_paths(form));
+        engines.push(Engine { name, engine: Box::new(cluster.await.unwrap()), spills: false });
+    }
+    engines
+}
+
 /// The oracle, in process on one and on several partitions, and Ballista.
 pub(crate) async fn all(stores: &Stores) -> Vec<Engine> {
-    vec![
+    let mut engines = vec![
         embedded(stores, 2, JoinForm::NaiveLoop),
         embedded(stores, 1, JoinForm::SlotFold),
         embedded(stores, 3, JoinForm::SlotFold),
@@ -67,7 +87,9 @@ pub(crate) async fn all(stores: &Stores) -> Vec<Engine> {
         ballista(stores, JoinForm::CandidateFold).await,
         ballista(stores, JoinForm::Broadcast).await,
         ballista(stores, JoinForm::SpilledFold).await,
-    ]
+    ];
+    engines.extend(cutting(stores).await);
+    engines
 }
 
 /// Fewer, where what is asked does not depend on every form, or costs much.

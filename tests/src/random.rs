@@ -11,7 +11,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use backsight_asof::JoinForm;
 use backsight_engine::LocalCluster;
 use backsight_registry::model::FeatureView;
-use backsight_retrieval::{Manifest, ReachReport, RetrievalEngine, RetrievalRequest, Skipped};
+use backsight_retrieval::{FormChoice, Manifest, ReachReport, RetrievalEngine, RetrievalRequest, Skipped};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::dice::Dice;
@@ -304,9 +304,14 @@ async fn order_is_kept_and_reasons_are_exact_on_every_engine() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_engine_gives_the_same_rows_and_report() {
-    let cluster = async |form: JoinForm| {
-        LocalCluster::start(World::new().stores, engine_options(5), form.into(), 2, 2).await.unwrap()
+    let start = async |form: FormChoice| {
+        LocalCluster::start(World::new().stores, engine_options(5), form, 2, 2).await.unwrap()
     };
+    let cluster = async |form: JoinForm| start(form.into()).await;
+    // Some rows of a key are many here.
+    let cutting_form = |form: JoinForm| FormChoice::ForcedCut(form, 4);
+    let cutting = start(cutting_form(JoinForm::CandidateFold)).await;
+    let mut cuts = 0;
     let (folding, scanning) = (cluster(JoinForm::SlotFold).await, cluster(JoinForm::CandidateFold).await);
     let holding = cluster(JoinForm::Broadcast).await;
     let spilling = cluster(JoinForm::SpilledFold).await;
@@ -324,7 +329,12 @@ async fn every_engine_gives_the_same_rows_and_report() {
             let late = world.embedded(JoinForm::LateFold, 4);
             let broadcast = world.embedded(JoinForm::Broadcast, 4);
             let spilled = world.embedded(JoinForm::SpilledFold, 4);
-            let engines: [(&str, &dyn RetrievalEngine); 8] = [
+            let cut_fold = world.embedded(cutting_form(JoinForm::SlotFold), 4);
+            let cut_spilled = world.embedded(cutting_form(JoinForm::SpilledFold), 4);
+            let engines: [(&str, &dyn RetrievalEngine); 11] = [
+                ("cut", &cut_fold),
+                ("cut-spilling", &cut_spilled),
+                ("ballista-cut-candidates", &cutting),
                 ("embedded", &fold),
                 ("late", &late),
                 ("ballista", &folding),
@@ -338,6 +348,8 @@ async fn every_engine_gives_the_same_rows_and_report() {
                 let (found, other) = rows(&world, engine, &features, &format!("{name}-{cut}"), cut).await;
                 assert_eq!(found, expected, "seed {seed}, {name}, cut {cut}");
                 assert_eq!(other.report, manifest.report, "seed {seed}, {name}, cut {cut}");
+                let reasons = other.engine.chosen.iter().map(|view| &view.chosen.reason);
+                cuts += reasons.filter(|reason| reason.contains("spans of time")).count();
                 let is_spilled = other.work.bytes_spilled > 0;
                 assert_eq!(is_spilled, name.ends_with("spilling") && other.rows > 0, "seed {seed}, {name}");
                 for scan in &other.scans {
@@ -349,6 +361,7 @@ async fn every_engine_gives_the_same_rows_and_report() {
             }
         }
     }
+    assert!(cuts > 50, "heavy keys are cut: {cuts}");
     assert!(matched > 1_000, "the stores match often enough to say something: {matched}");
     let groups = [skipped.row_groups_by_time, skipped.row_groups_by_keys, skipped.row_groups_by_bloom_filter];
     assert!(

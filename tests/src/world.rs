@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
-use backsight_asof::JoinForm;
 use backsight_engine::{EmbeddedEngine, EngineOptions, SPILL_BYTES_MAX};
 use backsight_registry::model::{
     Catalog, DataSource, FeatureView, Field, SourceKind, Tags, Ttl, ValueType, ViewKind,
 };
 use backsight_retrieval::{
-    Bases, Claimant, FeatureSelection, Finished, Manifest, Output, RetrievalEngine, RetrievalError,
-    RetrievalRequest, RunContext, RunOptions, SpineRequest, StageSite, prepare, run,
+    Bases, Claimant, FeatureSelection, Finished, FormChoice, Manifest, Output, RetrievalEngine,
+    RetrievalError, RetrievalRequest, RunContext, RunOptions, SpineRequest, StageSite, prepare, run,
 };
 use backsight_storage::{Location, StorageOptions, Stores};
 use chrono::Utc;
@@ -128,7 +127,7 @@ impl World {
         RetrievalRequest::new("test", features, SpineRequest::files("spine.parquet"), Some(output.into()))
     }
 
-    pub(crate) fn embedded(&self, form: JoinForm, partitions: usize) -> EmbeddedEngine {
+    pub(crate) fn embedded(&self, form: impl Into<FormChoice>, partitions: usize) -> EmbeddedEngine {
         EmbeddedEngine::new(self.stores.clone(), engine_options(partitions), form).unwrap()
     }
 

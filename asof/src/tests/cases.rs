@@ -7,12 +7,27 @@ use std::sync::Arc;
 
 use super::columns::{CELLS, Cell, column, dictionary, instants, list, map, structure};
 use crate::instants::nanos_per;
+use crate::key_cuts::KeyCuts;
 use crate::spec::{AsofSpec, JoinForm, LookupSpec, PayloadColumn};
 
 const KEYS_MAX: usize = 3;
 const FEATURES_MAX: usize = 4;
 const SPINE_ROWS_MAX: usize = 24;
 const LOOKUP_ROWS_MAX: usize = 40;
+
+/// Where a key is cut.
+#[derive(Debug, Clone)]
+pub(super) struct Cut {
+    keys: [Cell; KEYS_MAX],
+    at: CutAt,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum CutAt {
+    /// Seconds, and steps of the spine's unit beside them.
+    Near(i64, i64),
+    End(i64),
+}
 
 /// One join: types and rows of its inputs, and what is asked.
 #[derive(Debug, Clone)]
@@ -73,6 +88,28 @@ impl Case {
         );
         fields.push(Field::new("at", DataType::Timestamp(self.spine_unit, Some("+02:00".into())), true));
         Arc::new(Schema::new(fields))
+    }
+
+    /// Cuts of this join's keys; nothing where it has none.
+    pub(super) fn cuts(&self, cuts: &[Cut]) -> Option<KeyCuts> {
+        if self.key_types.is_empty() || cuts.is_empty() {
+            return None;
+        }
+        let mut columns = Vec::new();
+        // In the order of the join's keys.
+        for (key, kind) in self.key_types.iter().enumerate().rev() {
+            let cells: Vec<Cell> = cuts.iter().map(|cut| cut.keys[key]).collect();
+            columns.push((format!("k{key}"), column(kind, &cells, 0), true));
+        }
+        let second = 1_000_000_000 / nanos_per(self.spine_unit);
+        let at = |cut: &Cut| match cut.at {
+            CutAt::Near(seconds, steps) => Some(seconds * second + steps),
+            CutAt::End(at) => Some(at),
+        };
+        let at: Vec<Option<i64>> = cuts.iter().map(at).collect();
+        columns.push(("at".to_owned(), instants(self.spine_unit, Some("+02:00"), &at), true));
+        let cuts = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        Some(KeyCuts::new(&cuts).unwrap())
     }
 
     /// The spine's rows with these numbers.
@@ -206,6 +243,16 @@ fn feature_type() -> impl Strategy<Value = DataType> {
         1 => Just(structure()),
         1 => Just(map()),
     ]
+}
+
+/// Cuts of the common keys, and of one that is rare.
+pub(super) fn any_cuts() -> impl Strategy<Value = Vec<Cut>> {
+    let key = prop::array::uniform3(prop_oneof![8 => 0_u8..2, 1 => Just(4)].prop_map(Some));
+    let at = prop_oneof![
+        8 => (-2_i64..3, -1_i64..=1).prop_map(|(seconds, steps)| CutAt::Near(seconds, steps)),
+        1 => prop::sample::select(vec![i64::MIN, i64::MIN + 1, i64::MAX]).prop_map(CutAt::End),
+    ];
+    prop::collection::vec((key, at).prop_map(|(keys, at)| Cut { keys, at }), 0..=6)
 }
 
 /// Two common keys, so that rows meet; a third and null, so that some do not.

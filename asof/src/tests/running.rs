@@ -17,11 +17,17 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use proptest::prelude::*;
 
-use super::cases::Case;
+use super::cases::{Case, Cut, any_cuts};
 use super::late::{MemoryColumns, late_spec, numbered, with_ordinals};
 use crate::late::LateColumns;
 use crate::spec::{AsofSpec, JoinForm, LookupSpec};
-use crate::{AsofJoinExec, AsofJoinNode, AsofPlanner, CandidatesNode, CandidatesSpec, FoldAccount};
+use crate::{
+    AsofJoinExec, AsofJoinNode, AsofPlanner, CandidatesNode, CandidatesSpec, FoldAccount, KeyCuts, SpansNode,
+    SpansSpec,
+};
+
+/// The name of the column of spans.
+const SPAN: &str = "span";
 
 /// How a case is laid out and planned; none of it may change an answer.
 #[derive(Debug, Clone)]
@@ -36,6 +42,8 @@ pub(super) struct Layout {
     /// Lookups that a first join answers; a second one answers the rest.
     pub(super) first_join: usize,
     pub(super) above: Above,
+    /// Where keys are cut, as keys and seconds: forms that exchange rows are given these cuts.
+    pub(super) cuts: Vec<Cut>,
 }
 
 /// What stands above the join, for the optimizer to push down or not.
@@ -57,6 +65,7 @@ impl Layout {
             shuffle: None,
             first_join: usize::MAX,
             above: Above::Nothing,
+            cuts: Vec::new(),
         }
     }
 }
@@ -66,15 +75,26 @@ pub(super) fn any_layout() -> impl Strategy<Value = Layout> {
     let above = prop::sample::select(vec![Above::Nothing, Above::Reversal, Above::SpineFilter]);
     let shuffle = prop::option::weighted(0.8, any::<u64>());
     let first_join = prop_oneof![2 => Just(usize::MAX), 1 => Just(1)];
-    (1_usize..=5, 1_usize..=7, 1_usize..=3, 1_usize..=2, shuffle, first_join, above).prop_map(
-        |(target_partitions, batch_rows_max, input_partitions, repeats, shuffle, first_join, above)| Layout {
+    let joins = (first_join, above, any_cuts());
+    (1_usize..=5, 1_usize..=7, 1_usize..=3, 1_usize..=2, shuffle, joins).prop_map(
+        |(
             target_partitions,
             batch_rows_max,
             input_partitions,
             repeats,
             shuffle,
-            first_join,
-            above,
+            (first_join, above, cuts),
+        )| {
+            Layout {
+                target_partitions,
+                batch_rows_max,
+                input_partitions,
+                repeats,
+                shuffle,
+                first_join,
+                above,
+                cuts,
+            }
         },
     )
 }
@@ -148,6 +168,17 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
         scans.push(scan(&format!("lookup_{number}"), schema, partitions)?);
     }
     let whole_spine = joined.clone();
+    // The span stands behind the row number, the keys and the instant.
+    let (span, at) = (case.key_types.len() + 2, case.key_types.len() + 1);
+    let exchanges = matches!(form, JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::SpilledFold);
+    let cuts = if exchanges { case.cuts(&layout.cuts) } else { None };
+    if let Some(cuts) = &cuts {
+        let columns: Vec<Expr> = joined.schema().columns().into_iter().map(Expr::Column).collect();
+        let keys: Vec<Expr> =
+            case.spec(form, 0, 0).spine_keys.iter().map(|&key| columns[key].clone()).collect();
+        let number = cuts.span(&keys, &columns[at])?.alias(SPAN);
+        joined = LogicalPlanBuilder::from(joined).project(columns.into_iter().chain([number]))?.build()?;
+    }
     let join = |first: usize, end: usize, mut inputs: Vec<LogicalPlan>| -> Result<LogicalPlan> {
         let mut spec = case.spec(form, first, end);
         let mut late: Vec<Arc<dyn LateColumns>> = Vec::new();
@@ -160,9 +191,17 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
         }
         if form == JoinForm::CandidateFold {
             for ((lookup, input), late) in spec.lookups.iter_mut().zip(&mut inputs[1..]).zip(late.drain(..)) {
-                (*lookup, *input) = candidates(&spec.spine_keys, lookup, input.clone(), &whole_spine, late)?;
+                let (keys, cuts) = (&spec.spine_keys, cuts.clone());
+                (*lookup, *input) = candidates(keys, lookup, input.clone(), &whole_spine, cuts, late)?;
+            }
+        } else if let Some(cuts) = &cuts {
+            for (lookup, input) in spec.lookups.iter_mut().zip(&mut inputs[1..]) {
+                let spans = SpansSpec { lookup: lookup.clone(), cuts: cuts.clone() };
+                *lookup = spans.merged_lookup(input.schema().fields().len());
+                *input = SpansNode::try_new(Arc::new(spans), input.clone())?.into_plan();
             }
         }
+        spec.spine_keys.extend(cuts.is_some().then_some(span));
         Ok(AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)?.into_plan())
     };
     let first = layout.first_join.min(scans.len());
@@ -171,7 +210,12 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
     if !rest.is_empty() {
         joined = join(first, case.lookups.len(), std::iter::once(joined).chain(rest).collect())?;
     }
-    let builder = LogicalPlanBuilder::from(joined);
+    let mut builder = LogicalPlanBuilder::from(joined);
+    if cuts.is_some() {
+        let columns = builder.schema().columns().into_iter().filter(|column| column.name != SPAN);
+        let columns: Vec<Expr> = columns.map(Expr::Column).collect();
+        builder = builder.project(columns)?;
+    }
     match layout.above {
         Above::Nothing => builder.build(),
         Above::Reversal => {
@@ -194,6 +238,7 @@ fn candidates(
     lookup: &LookupSpec,
     input: LogicalPlan,
     spine: &LogicalPlan,
+    cuts: Option<KeyCuts>,
     late: Arc<dyn LateColumns>,
 ) -> Result<(LookupSpec, LogicalPlan)> {
     let columns: Vec<Expr> = spine.schema().columns().into_iter().skip(1).map(Expr::Column).collect();
@@ -202,6 +247,7 @@ fn candidates(
         lookup: lookup.clone(),
         spine_keys: spine_keys.iter().map(|key| key - 1).collect(),
         spine_instant: spine_keys.len(),
+        cuts,
     };
     let merged = spec.merged_lookup();
     Ok((merged, CandidatesNode::try_new(Arc::new(spec), input, narrow, late)?.into_plan()))
