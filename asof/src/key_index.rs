@@ -3,6 +3,7 @@
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::buffer::NullBuffer;
+use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
@@ -30,6 +31,13 @@ impl KeyIndex {
         })
     }
 
+    /// To be called before the first insert: so many rows will come.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        if let Self::Integer(index) = self {
+            index.rows = rows;
+        }
+    }
+
     /// Group numbers of the rows, new tuples numbered; [`NO_GROUP`] where a key is null.
     pub(crate) fn insert(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
         match self {
@@ -50,7 +58,10 @@ impl KeyIndex {
     /// The most bytes that [`Self::seal`] may take.
     pub(crate) fn seal_bytes_max(&self) -> usize {
         match self {
-            Self::Integer(index) => dense_span_max(index.numbers.len()).saturating_mul(4),
+            Self::Integer(IntegerKeys { dense: None, numbers, .. }) => {
+                dense_span_max(numbers.len()).saturating_mul(4)
+            }
+            Self::Integer(_) => 0,
             Self::Keyless | Self::Tuple(_) => 0,
         }
     }
@@ -68,7 +79,7 @@ impl KeyIndex {
     pub(crate) fn groups(&self) -> usize {
         match self {
             Self::Keyless => 1,
-            Self::Integer(index) => index.numbers.len(),
+            Self::Integer(index) => index.keys,
             Self::Tuple(index) => index.ends.len(),
         }
     }
@@ -86,11 +97,15 @@ impl KeyIndex {
     }
 }
 
-/// One 64-bit integer key: a hash map, or a plain array where the keys lie close together.
+/// One 64-bit integer key: a plain array where the keys lie close together, else a hash map.
 #[derive(Default)]
 pub(crate) struct IntegerKeys {
-    numbers: HashMap<i64, u32, RandomState>,
     dense: Option<DenseKeys>,
+    /// Used where there is no array; when it is sealed it may become one.
+    numbers: HashMap<i64, u32, RandomState>,
+    /// Rows that were announced: an array of as many places is small beside them.
+    rows: usize,
+    keys: usize,
 }
 
 struct DenseKeys {
@@ -98,40 +113,111 @@ struct DenseKeys {
     numbers: Vec<u32>,
 }
 
+impl DenseKeys {
+    /// A place for each key of a range, if these are at most `places`.
+    fn new(least: i64, greatest: i64, places: usize) -> Option<Self> {
+        let span = usize::try_from(i128::from(greatest) - i128::from(least) + 1).ok()?;
+        (span <= places).then(|| Self { least, numbers: vec![NO_GROUP; span] })
+    }
+
+    /// Makes room for keys of a range, with some to spare on the side that grows; whether at most `places` do.
+    fn grow(&mut self, least: i64, greatest: i64, places: usize) -> bool {
+        let held = self.numbers.len();
+        let below = offset(least.min(self.least), self.least);
+        let above = offset(self.least, greatest.max(self.least)).saturating_add(1).saturating_sub(held);
+        let needed = below.saturating_add(held).saturating_add(above);
+        if needed > places {
+            return false;
+        }
+        let spare = (places - needed).min(held);
+        if above > 0 {
+            self.numbers.resize(held + above + spare, NO_GROUP);
+        }
+        if below > 0 {
+            // Below the least number of all there is no key to spare room for.
+            let spare = if above > 0 { 0 } else { spare.min(offset(i64::MIN, least)) };
+            let mut numbers = vec![NO_GROUP; below + spare + self.numbers.len()];
+            numbers[below + spare..].copy_from_slice(&self.numbers);
+            self.least = least.saturating_sub_unsigned(spare as u64);
+            self.numbers = numbers;
+        }
+        true
+    }
+
+    fn of(&self, key: i64) -> u32 {
+        if key < self.least {
+            return NO_GROUP;
+        }
+        self.numbers.get(offset(self.least, key)).copied().unwrap_or(NO_GROUP)
+    }
+}
+
 impl IntegerKeys {
     fn insert(&mut self, keys: &Int64Array, groups: &mut Vec<u32>) {
-        for row in 0..keys.len() {
-            groups.push(if keys.is_null(row) {
-                NO_GROUP
-            } else {
-                let next = group_number(self.numbers.len());
-                *self.numbers.entry(keys.value(row)).or_insert(next)
-            });
+        let is_first = self.keys == 0;
+        if let (Some(least), Some(greatest)) = (min(keys), max(keys)) {
+            match &mut self.dense {
+                None if is_first => self.dense = DenseKeys::new(least, greatest, self.rows),
+                None => {}
+                Some(dense) => {
+                    if !dense.grow(least, greatest, self.rows) {
+                        self.spread();
+                    }
+                }
+            }
         }
+        let found = &mut self.keys;
+        let number = |key: i64| match &mut self.dense {
+            Some(dense) => {
+                let number = &mut dense.numbers[offset(dense.least, key)];
+                if *number == NO_GROUP {
+                    *number = group_number(*found);
+                    *found += 1;
+                }
+                *number
+            }
+            None => *self.numbers.entry(key).or_insert_with(|| {
+                *found += 1;
+                group_number(*found - 1)
+            }),
+        };
+        if keys.null_count() == 0 {
+            groups.extend(keys.values().iter().copied().map(number));
+        } else {
+            let mut number = number;
+            groups.extend(keys.iter().map(|key| key.map_or(NO_GROUP, &mut number)));
+        }
+    }
+
+    /// From the array to the map: keys lie too far apart.
+    fn spread(&mut self) {
+        let Some(DenseKeys { least, numbers }) = self.dense.take() else { return };
+        let known = numbers.into_iter().enumerate().filter(|&(_, number)| number != NO_GROUP);
+        self.numbers
+            .extend(known.map(|(place, number)| (least.saturating_add_unsigned(place as u64), number)));
     }
 
     /// A plain array answers in one memory access; it is used while it stays a few times the keys' number.
     fn seal(&mut self) {
+        if self.dense.is_some() {
+            return;
+        }
         let (Some(&least), Some(&greatest)) = (self.numbers.keys().min(), self.numbers.keys().max()) else {
             return;
         };
-        let Ok(span) = usize::try_from(i128::from(greatest) - i128::from(least) + 1) else { return };
-        if span > dense_span_max(self.numbers.len()) {
+        let Some(mut dense) = DenseKeys::new(least, greatest, dense_span_max(self.numbers.len())) else {
             return;
+        };
+        for (key, number) in self.numbers.drain() {
+            dense.numbers[offset(least, key)] = number;
         }
-        let mut numbers = vec![NO_GROUP; span];
-        for (&key, &number) in &self.numbers {
-            numbers[offset(least, key)] = number;
-        }
-        self.dense = Some(DenseKeys { least, numbers });
+        self.numbers.shrink_to_fit();
+        self.dense = Some(dense);
     }
 
     fn find(&self, keys: &Int64Array, groups: &mut Vec<u32>) {
         let number = |key: i64| match &self.dense {
-            Some(dense) if key >= dense.least => {
-                dense.numbers.get(offset(dense.least, key)).copied().unwrap_or(NO_GROUP)
-            }
-            Some(_) => NO_GROUP,
+            Some(dense) => dense.of(key),
             None => self.numbers.get(&key).copied().unwrap_or(NO_GROUP),
         };
         if keys.null_count() == 0 {
@@ -264,6 +350,43 @@ mod tests {
             let (inserted, found) = groups(&mut index, &[keys], &[sought]);
             assert_eq!(inserted, [0, 1, NO_GROUP, 0]);
             assert_eq!(found, [NO_GROUP, 1, NO_GROUP, 0, NO_GROUP]);
+        }
+    }
+
+    #[test]
+    fn keys_that_come_near_and_then_far_keep_their_numbers() {
+        let near: [&[i64]; 5] = [&[10, 12], &[11, 15, 12], &[3, 16], &[i64::MIN, 16], &[11, 3, 4]];
+        let greatest: [&[i64]; 3] = [&[i64::MAX - 1, i64::MAX], &[i64::MAX - 3], &[5, 3, i64::MAX]];
+        let least: [&[i64]; 3] = [&[i64::MIN + 1], &[i64::MIN, i64::MIN + 2], &[5, 3, i64::MIN]];
+        let cases = [near.as_slice(), &greatest, &least];
+        // As many places as rows, few enough to give way at once, or none.
+        for (rows, batches) in
+            [1_000, 14, 4, 2, 0].into_iter().flat_map(|rows| cases.map(|case| (rows, case)))
+        {
+            let mut index = KeyIndex::new(&[DataType::Int64]).unwrap();
+            index.reserve(rows);
+            let mut numbers: Vec<i64> = Vec::new();
+            for &keys in batches {
+                let array: ArrayRef = Arc::new(Int64Array::from(keys.to_vec()));
+                let mut found = Vec::new();
+                index.insert(&[array], keys.len(), &mut found).unwrap();
+                for (key, &found) in keys.iter().zip(&found) {
+                    let number = numbers.iter().position(|known| known == key).unwrap_or(numbers.len());
+                    if number == numbers.len() {
+                        numbers.push(*key);
+                    }
+                    assert_eq!(found as usize, number, "key {key}, {rows} rows");
+                }
+            }
+            assert_eq!(index.groups(), numbers.len());
+            index.seal();
+            let sought = [5, 16, i64::MIN, i64::MAX, i64::MIN + 1];
+            let expected = sought.map(|key| numbers.iter().position(|known| *known == key));
+            let sought: ArrayRef = Arc::new(Int64Array::from(sought.to_vec()));
+            let mut found = Vec::new();
+            index.find(&[sought], 5, &mut found).unwrap();
+            let found: Vec<_> = found.iter().map(|&f| (f != NO_GROUP).then_some(f as usize)).collect();
+            assert_eq!(found, expected, "{rows} rows");
         }
     }
 

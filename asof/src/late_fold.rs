@@ -21,6 +21,7 @@ use rayon::iter::{
 };
 use tokio::sync::OnceCell;
 
+use crate::contest::Contest;
 use crate::exec::timestamp_unit;
 use crate::fetched::{Fetched, fetch};
 use crate::fold_metrics::FoldMetrics;
@@ -232,7 +233,7 @@ async fn answer_lookup(
     Ok(LookupAnswers { winners, fetched, payload: (0..columns.len()).collect() })
 }
 
-/// Folds every partition of a lookup, in parallel, and merges what they found.
+/// Folds every partition of a lookup, in parallel, into the same slots.
 async fn locate_lookup(
     join: &WholeJoin,
     lookup: usize,
@@ -244,15 +245,17 @@ async fn locate_lookup(
 ) -> Result<Locate> {
     let input = &join.inputs[lookup + 1];
     let spec = &join.spec.lookups[lookup];
-    let state = LocateRows::bytes(spec, index.slots());
+    let state = Contest::bytes(spec, index.slots());
+    let rows_held = LocateRows::bytes(spec, index.slots());
+    memory.try_grow(state)?;
+    let contest = Arc::new(Contest::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?);
     let mut tasks = JoinSet::new();
     let partitions: Vec<usize> = (0..input.output_partitioning().partition_count()).collect();
-    // Each state has a place for every slot, so there are no more of them than threads; a fold of several streams takes what
-    // comes first.
+    // No more of them than threads; a fold of several streams takes what comes first.
     for partitions in partitions.chunks(partitions.len().div_ceil(at_once.max(1)).max(1)) {
         let held = memory.new_empty();
-        held.try_grow(state)?;
-        let mut locate = LocateRows::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?;
+        held.try_grow(rows_held)?;
+        let mut locate = LocateRows::new(spec, Arc::clone(&contest))?;
         let streams = partitions.iter().map(|&partition| input.execute(partition, Arc::clone(&join.context)));
         let mut stream = futures::stream::select_all(streams.collect::<Result<Vec<_>>>()?);
         let (rows, time) = (metrics.lookups[lookup].folded.clone(), metrics.fold_time.clone());
@@ -261,33 +264,20 @@ async fn locate_lookup(
                 let _timer = time.timer();
                 rows.add(batch.num_rows());
                 locate.push(&batch)?;
-                held.try_resize(state + locate.rival_bytes())?;
+                held.try_resize(rows_held + locate.rival_bytes())?;
             }
-            let locate = locate.end();
-            held.try_resize(locate.bytes())?;
-            Ok::<_, DataFusionError>((locate, held))
+            let _timer = time.timer();
+            drop(locate.end());
+            Ok::<_, DataFusionError>(())
         });
     }
-    let mut merged: Option<(Locate, MemoryReservation)> = None;
     while let Some(ended) = tasks.join_next().await {
-        let (locate, held) = ended.map_err(join_error)??;
-        match &mut merged {
-            None => merged = Some((locate, held)),
-            Some((all, held_by_all)) => {
-                all.merge(locate);
-                held_by_all.try_resize(all.bytes())?;
-                drop(held);
-            }
-        }
+        ended.map_err(join_error)??;
     }
-    match merged {
-        Some((locate, held)) => {
-            held.free();
-            memory.try_grow(locate.bytes())?;
-            Ok(locate)
-        }
-        None => Locate::new(spec, &input.schema(), Arc::clone(index), keeps_rivals),
-    }
+    let locate = Contest::end(contest)?;
+    memory.try_grow(locate.bytes())?;
+    memory.shrink(state);
+    Ok(locate)
 }
 
 impl Answers {

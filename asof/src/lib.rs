@@ -11,6 +11,7 @@ mod candidates;
 mod candidates_exec;
 mod candidates_node;
 mod codec;
+mod contest;
 mod exec;
 mod fetched;
 mod fold;

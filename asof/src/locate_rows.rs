@@ -5,22 +5,19 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use datafusion::common::{DataFusionError, Result};
 
+use crate::contest::{Contest, STRETCH_LOG2, Scratch};
 use crate::instants::Instants;
 use crate::key_index::NO_GROUP;
-use crate::locate::Locate;
-use crate::slot_index::SlotIndex;
+use crate::locate::Rival;
 use crate::spec::LookupSpec;
 
-/// Slots of a bucket: candidates and instants of so many are 384 KiB, which a core's own cache holds. In tests of this
-/// crate few, so that small cases have buckets.
-const BUCKET_SLOTS_LOG2: u32 = if cfg!(test) { 1 } else { 14 };
 /// Buckets at most; of more slots, each bucket has more.
 const BUCKETS_MAX: usize = 512;
 /// Rows that a bucket holds back at most.
-const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 4096 };
+const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 1024 };
 
 /// A row that may serve slots of its group.
 #[derive(Debug, Clone, Copy)]
@@ -31,125 +28,136 @@ pub(crate) struct NarrowRow {
     pub(crate) group: u32,
 }
 
-/// A fold that takes rows; [`Self::end`] gives what it has found.
+/// A row with its created time, where that decides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CreatedRow {
+    pub(crate) row: NarrowRow,
+    pub(crate) created: Option<i64>,
+}
+
+/// One thread's rows on their way to slots that all threads share.
 pub(crate) struct LocateRows {
-    locate: Locate,
-    index: Arc<SlotIndex>,
+    contest: Arc<Contest>,
     keys: Vec<usize>,
     time: usize,
     created: Option<usize>,
     ordinal: usize,
-    buckets: Buckets,
+    narrow: Buckets<NarrowRow>,
+    with_created: Buckets<CreatedRow>,
     groups: Vec<u32>,
-    narrow: Vec<NarrowRow>,
+    scratch: Scratch,
+    rivals: usize,
 }
 
 impl LocateRows {
-    /// A fold of rows of `schema`; `keeps_rivals` where columns decide between rows of equal times.
+    /// Rows for the slots of `contest`.
     ///
     /// # Errors
-    /// A specification that names no ordinals, or columns that are no instants.
-    pub(crate) fn new(
-        spec: &LookupSpec,
-        schema: &SchemaRef,
-        index: Arc<SlotIndex>,
-        keeps_rivals: bool,
-    ) -> Result<Self> {
+    /// A specification that names no ordinals.
+    pub(crate) fn new(spec: &LookupSpec, contest: Arc<Contest>) -> Result<Self> {
         let Some(ordinal) = spec.ordinal else {
             return Err(DataFusionError::Internal(format!("lookup `{}` has no ordinals", spec.name)));
         };
+        let slots = contest.index.slots();
         Ok(Self {
-            locate: Locate::new(spec, schema, Arc::clone(&index), keeps_rivals)?,
-            buckets: Buckets::new(if spec.created.is_some() { 0 } else { index.slots() }),
+            narrow: Buckets::new(if spec.created.is_none() { slots } else { 0 }),
+            with_created: Buckets::new(if spec.created.is_some() { slots } else { 0 }),
             keys: spec.keys.clone(),
             time: spec.time,
             created: spec.created,
             ordinal,
             groups: Vec::new(),
-            narrow: Vec::new(),
-            index,
+            scratch: Scratch::default(),
+            rivals: 0,
+            contest,
         })
     }
 
-    /// Bytes that a fold takes for so many slots.
+    /// Bytes that the rows of a thread take for so many slots.
     pub(crate) fn bytes(spec: &LookupSpec, slots: usize) -> usize {
-        let buckets = if spec.created.is_some() { 0 } else { Buckets::bytes(slots) };
-        Locate::state_bytes(spec, slots) + buckets
+        let row = if spec.created.is_some() { size_of::<CreatedRow>() } else { size_of::<NarrowRow>() };
+        layout(slots).1 * BUCKET_ROWS * row
     }
 
-    /// Bytes of the rows that await a decision.
+    /// Bytes of the rows of this thread that await a decision; a vector may have twice its room.
     pub(crate) fn rival_bytes(&self) -> usize {
-        self.locate.rival_bytes()
+        2 * self.rivals * size_of::<Rival>()
     }
 
     /// Takes a batch in.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
         self.groups.clear();
-        self.index.keys.find(&keys, batch.num_rows(), &mut self.groups)?;
+        let index = Arc::clone(&self.contest.index);
+        index.keys.find(&keys, batch.num_rows(), &mut self.groups)?;
         let times = Instants::of(batch.column(self.time).as_ref())?;
         let ordinals = batch.column(self.ordinal).as_primitive::<UInt64Type>().values();
-        if let Some(created) = self.created {
-            let created = Instants::of(batch.column(created).as_ref())?;
-            self.locate.fold_created(&self.groups, &times, &created, ordinals);
-            return Ok(());
-        }
         let rows = self.groups.iter().zip(times.values.iter()).zip(ordinals).enumerate();
         let rows = rows.filter(|&(row, ((&group, _), _))| group != NO_GROUP && !times.is_null(row));
-        let rows = rows.map(|(_, ((&group, &time), &row))| NarrowRow { time, row, group });
-        if self.buckets.rows.is_empty() {
-            self.narrow.clear();
-            self.narrow.extend(rows);
-            self.locate.fold(&self.narrow);
-            return Ok(());
-        }
-        let shift = self.buckets.shift;
-        for row in rows {
-            let first = self.index.slot_starts[row.group as usize];
-            let bucket = &mut self.buckets.rows[(first >> shift) as usize];
-            bucket.push(row);
-            if bucket.len() == BUCKET_ROWS {
-                self.locate.fold(bucket);
-                bucket.clear();
+        let rows = rows.map(|(place, ((&group, &time), &row))| (place, NarrowRow { time, row, group }));
+        let first = |group: u32| index.slot_starts[group as usize];
+        let (contest, scratch) = (&self.contest, &mut self.scratch);
+        if let Some(created) = self.created {
+            let created = Instants::of(batch.column(created).as_ref())?;
+            for (place, row) in rows {
+                let created = (!created.is_null(place)).then(|| created.values[place]);
+                let row = CreatedRow { row, created };
+                self.rivals +=
+                    self.with_created.push(first(row.row.group), row, |rows| contest.offer_created(rows));
+            }
+        } else {
+            for (_, row) in rows {
+                self.rivals += self.narrow.push(first(row.group), row, |rows| contest.offer(rows, scratch));
             }
         }
         Ok(())
     }
 
-    /// What all rows came to.
-    pub(crate) fn end(mut self) -> Locate {
-        for bucket in &self.buckets.rows {
-            self.locate.fold(bucket);
+    /// Takes the rows that were held back to their slots, and gives these back.
+    pub(crate) fn end(mut self) -> Arc<Contest> {
+        for rows in &self.narrow.rows {
+            self.contest.offer(rows, &mut self.scratch);
         }
-        self.locate
+        for rows in &self.with_created.rows {
+            self.contest.offer_created(rows);
+        }
+        self.contest
     }
 }
 
-/// Rows held back, by the first slot of their group; none where all slots are near anyway.
-struct Buckets {
+/// Rows held back, by the first slot of their group.
+struct Buckets<T> {
     shift: u32,
-    rows: Vec<Vec<NarrowRow>>,
+    rows: Vec<Vec<T>>,
 }
 
-impl Buckets {
+impl<T> Buckets<T> {
     fn new(slots: usize) -> Self {
-        let (shift, buckets) = Self::layout(slots);
+        let (shift, buckets) = layout(slots);
         Self { shift, rows: (0..buckets).map(|_| Vec::with_capacity(BUCKET_ROWS)).collect() }
     }
 
-    /// Slots of a bucket as a power of two, and how many buckets; a group may start past the last slot, if it has none.
-    fn layout(slots: usize) -> (u32, usize) {
-        let mut shift = BUCKET_SLOTS_LOG2;
-        while (slots >> shift) + 1 > BUCKETS_MAX {
-            shift += 1;
+    /// Holds a row back; `offer` takes those of its bucket when there are enough, and what it returns is returned.
+    #[inline]
+    fn push(&mut self, first_slot: u32, row: T, offer: impl FnOnce(&[T]) -> usize) -> usize {
+        let bucket = &mut self.rows[(first_slot >> self.shift) as usize];
+        bucket.push(row);
+        if bucket.len() < BUCKET_ROWS {
+            return 0;
         }
-        let buckets = (slots >> shift) + 1;
-        (shift, if buckets > 2 { buckets } else { 0 })
+        let rivals = offer(bucket);
+        bucket.clear();
+        rivals
     }
+}
 
-    fn bytes(slots: usize) -> usize {
-        Self::layout(slots).1 * BUCKET_ROWS * size_of::<NarrowRow>()
+/// Slots of a bucket as a power of two, and how many buckets; a group may start past the last slot, if it has none.
+fn layout(slots: usize) -> (u32, usize) {
+    let mut shift = STRETCH_LOG2;
+    while (slots >> shift) + 1 > BUCKETS_MAX {
+        shift += 1;
     }
+    (shift, (slots >> shift) + 1)
 }
 
 #[cfg(test)]
@@ -159,15 +167,10 @@ mod tests {
     #[test]
     fn every_slot_has_a_bucket_and_buckets_are_bounded() {
         for slots in [0, 1, 32_767, 32_768, 49_152, 5_000_000, 16_777_216, u32::MAX as usize] {
-            let (shift, buckets) = Buckets::layout(slots);
+            let (shift, buckets) = layout(slots);
             assert!(buckets <= BUCKETS_MAX, "{slots}");
-            assert!(buckets == 0 || slots >> shift < buckets, "{slots}");
-            assert!(shift == BUCKET_SLOTS_LOG2 || slots >> (shift - 1) >= BUCKETS_MAX, "{slots}");
+            assert!(slots >> shift < buckets, "{slots}");
+            assert!(shift == STRETCH_LOG2 || slots >> (shift - 1) >= BUCKETS_MAX, "{slots}");
         }
-        assert_eq!(
-            [1, 3, 4, 7].map(|slots| Buckets::layout(slots).1),
-            [0, 0, 3, 4],
-            "few slots are near anyway"
-        );
     }
 }

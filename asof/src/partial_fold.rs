@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::account::PartAccount;
 use crate::candidates::CandidatesSpec;
+use crate::contest::Contest;
 use crate::exec::timestamp_unit;
 use crate::fold_metrics::FoldMetrics;
 use crate::instants::instant_column;
@@ -176,7 +177,8 @@ impl PartFold {
         let schema = self.spine.schema();
         let places = &self.spec.spine_keys;
         let types: Vec<DataType> = places.iter().map(|&key| schema.field(key).data_type().clone()).collect();
-        let mut builder = SlotIndexBuilder::new(&types, timestamp_unit(&schema, self.spec.spine_instant)?)?;
+        let unit = timestamp_unit(&schema, self.spec.spine_instant)?;
+        let mut builder = SlotIndexBuilder::new(&types, unit)?.copying();
         let mut pieces: Vec<Vec<ArrayRef>> = types.iter().map(|_| Vec::new()).collect();
         let mut piece_bytes = 0;
         let mut stream = self.spine.execute(0, Arc::clone(&self.context))?;
@@ -220,9 +222,10 @@ impl PartFold {
         memory: &mut MemoryReservation,
     ) -> Result<(Locate, u64)> {
         let spec = &self.spec.lookup;
-        let state = LocateRows::bytes(spec, index.slots());
+        let state = Contest::bytes(spec, index.slots()) + LocateRows::bytes(spec, index.slots());
         memory.try_grow(state)?;
-        let mut locate = LocateRows::new(spec, &self.lookup.schema(), Arc::clone(index), keeps_rivals)?;
+        let contest = Contest::new(spec, &self.lookup.schema(), Arc::clone(index), keeps_rivals)?;
+        let mut locate = LocateRows::new(spec, Arc::new(contest))?;
         let mut stream = self.lookup.execute(self.partition, Arc::clone(&self.context))?;
         let mut folded = 0;
         while let Some(batch) = stream.try_next().await? {
@@ -232,7 +235,7 @@ impl PartFold {
             locate.push(&batch)?;
             memory.try_resize(state + locate.rival_bytes())?;
         }
-        let locate = locate.end();
+        let locate = Contest::end(locate.end())?;
         memory.try_resize(locate.bytes())?;
         Ok((locate, folded))
     }

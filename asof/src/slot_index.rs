@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::ArrayRef;
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -42,7 +43,10 @@ pub(crate) struct SlotIndexBuilder {
     keys: KeyIndex,
     unit: TimeUnit,
     groups: Vec<u32>,
-    instants: Vec<i64>,
+    /// Those of each batch: the batch's own, not a copy.
+    instants: Vec<ScalarBuffer<i64>>,
+    /// Whether they are copies after all.
+    copies: bool,
     instant_nulls: Vec<u32>,
 }
 
@@ -53,26 +57,32 @@ impl SlotIndexBuilder {
             unit,
             groups: Vec::new(),
             instants: Vec::new(),
+            copies: false,
             instant_nulls: Vec::new(),
         })
     }
 
+    /// For batches that nobody keeps: holding a part of one would hold all of it.
+    pub(crate) fn copying(self) -> Self {
+        Self { copies: true, ..self }
+    }
+
     /// Bytes that room for so many rows takes.
     pub(crate) fn row_bytes(rows: usize) -> usize {
-        rows.saturating_mul(size_of::<u32>() + size_of::<i64>())
+        rows.saturating_mul(size_of::<u32>())
     }
 
     /// Makes room for so many rows: memory that grows by doubling is filled twice.
     pub(crate) fn reserve(&mut self, rows: usize) {
         self.groups.reserve_exact(rows);
-        self.instants.reserve_exact(rows);
+        self.keys.reserve(rows);
     }
 
     /// Takes a batch in; returns which of its rows are the first of their keys.
     pub(crate) fn push(&mut self, keys: &[ArrayRef], instants: &ArrayRef) -> Result<Vec<u32>> {
         let rows = instants.len();
         let mut next_group = as_u32(self.keys.groups());
-        let first = self.instants.len();
+        let first = self.groups.len();
         if first + rows > ROWS_MAX {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "more than {ROWS_MAX} spine rows in one partition: use more partitions"
@@ -80,9 +90,9 @@ impl SlotIndexBuilder {
         }
         self.keys.insert(keys, rows, &mut self.groups)?;
         let instants = Instants::of(instants.as_ref())?;
-        self.instants.extend_from_slice(&instants.values);
         self.instant_nulls
             .extend((0..rows).filter(|&row| instants.is_null(row)).map(|row| as_u32(first + row)));
+        self.instants.push(if self.copies { instants.values.to_vec().into() } else { instants.values });
         // Groups are numbered in order of first sight.
         let is_first = |&(&group, _): &(&u32, u32)| {
             let is_first = group == next_group;
@@ -92,53 +102,67 @@ impl SlotIndexBuilder {
         Ok(self.groups[first..].iter().zip(0..).filter(is_first).map(|(_, row)| row).collect())
     }
 
-    /// Bytes held now, and bytes that [`Self::finish`] will need on top for a while.
+    /// Bytes held now, the batches' instants apart, and bytes that [`Self::finish`] will need on top for a while.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let held = self.keys.memory_bytes()
-            + (self.groups.capacity() + self.instant_nulls.capacity()) * 4
-            + self.instants.capacity() * 8;
+        let instants = if self.copies { self.groups.len() * size_of::<i64>() } else { 0 };
+        let numbers = (self.groups.capacity() + self.instant_nulls.capacity()) * size_of::<u32>();
+        let held = self.keys.memory_bytes() + numbers + instants;
         let groups = self.keys.groups() * 3 * 4 + self.keys.seal_bytes_max();
-        (held, self.groups.len() * (4 + 16 + 8 + 8) + groups)
+        (held, self.groups.len() * (16 + 8) + groups)
     }
 
     /// Sorts the rows of each key by their instants, on up to `threads` threads.
     pub(crate) fn finish(mut self, threads: usize) -> SlotIndex {
         self.keys.seal();
-        let mut row_slots = vec![0_u32; self.groups.len()];
+        // From here on a row without a key or an instant says so in place of its group.
+        for group in &mut self.groups {
+            *group = if *group == NO_GROUP { NULL_KEY } else { *group };
+        }
         for &row in &self.instant_nulls {
-            row_slots[row as usize] = NULL_INSTANT;
+            self.groups[row as usize] = NULL_INSTANT;
         }
         // Where the rows of each key begin, once they lie together.
         let mut starts = vec![0_u32; self.keys.groups() + 1];
-        for (row, &group) in self.groups.iter().enumerate() {
-            if row_slots[row] == NULL_INSTANT {
-            } else if group == NO_GROUP {
-                row_slots[row] = NULL_KEY;
-            } else {
+        for &group in &self.groups {
+            if group < NULL_KEY {
                 starts[group as usize + 1] += 1;
             }
         }
         for group in 1..starts.len() {
             starts[group] += starts[group - 1];
         }
-        // Each thread has keys of its own, and writes the slots of their rows.
-        let row_slots: Vec<AtomicU32> = row_slots.into_iter().map(AtomicU32::new).collect();
-        let parts: Vec<KeyedRows> = parts(&starts, threads)
-            .into_par_iter()
-            .map(|groups| KeyedRows::sorted(&self, groups, &starts, &row_slots))
+        // Each thread has keys of its own. When all have sorted theirs, the slots of rows take the place of their groups.
+        let row_groups: Vec<AtomicU32> = self.groups.into_iter().map(AtomicU32::new).collect();
+        let mut slot_instants = vec![0_i64; starts.last().copied().unwrap_or(0) as usize];
+        let mut rest = slot_instants.as_mut_slice();
+        let parts: Vec<(Range<usize>, &mut [i64])> = parts(&starts, threads)
+            .into_iter()
+            .map(|groups| {
+                let rows = starts[groups.end] - starts[groups.start];
+                let (own, after) = std::mem::take(&mut rest).split_at_mut(rows as usize);
+                rest = after;
+                (groups, own)
+            })
             .collect();
-        let mut slot_instants = Vec::with_capacity(parts.iter().map(|part| part.instants.len()).sum());
+        let parts: Vec<KeyedRows> = parts
+            .into_par_iter()
+            .map(|(groups, own)| KeyedRows::sorted(&self.instants, groups, &starts, &row_groups, own))
+            .collect();
         let mut slot_starts = Vec::with_capacity(starts.len());
         let mut numbered = Vec::with_capacity(parts.len());
+        let (mut slots, mut rows) = (0, 0);
         for part in &parts {
-            let first = as_u32(slot_instants.len());
-            slot_starts.extend(part.starts.iter().map(|&start| first + start));
-            slot_instants.extend_from_slice(&part.instants);
-            numbered.push((part, first));
+            numbered.push((part, as_u32(slots)));
+            slot_starts.extend(part.starts.iter().map(|&start| as_u32(slots) + start));
+            // Equal instants of a key are one slot: what follows moves up.
+            slot_instants.copy_within(rows..rows + part.slots, slots);
+            (slots, rows) = (slots + part.slots, rows + part.rows.len());
         }
-        slot_starts.push(as_u32(slot_instants.len()));
-        numbered.into_par_iter().for_each(|(part, first)| part.number(first, &row_slots));
-        let row_slots = row_slots.into_iter().map(AtomicU32::into_inner).collect();
+        slot_instants.truncate(slots);
+        slot_instants.shrink_to_fit();
+        slot_starts.push(as_u32(slots));
+        numbered.into_par_iter().for_each(|(part, first)| part.number(first, &row_groups));
+        let row_slots = row_groups.into_iter().map(AtomicU32::into_inner).collect();
         SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, row_slots }
     }
 }
@@ -170,39 +194,45 @@ struct KeyedRows {
     rows: Vec<(i64, u32)>,
     /// First slot of each key.
     starts: Vec<u32>,
-    /// Instant of each slot.
-    instants: Vec<i64>,
+    /// How many slots there are.
+    slots: usize,
 }
 
 impl KeyedRows {
+    /// Sorts the rows of `groups`; the instants of their slots come first in `slot_instants`, which has a place for each row.
     fn sorted(
-        spine: &SlotIndexBuilder,
+        instants: &[ScalarBuffer<i64>],
         groups: Range<usize>,
         starts: &[u32],
-        row_slots: &[AtomicU32],
+        row_groups: &[AtomicU32],
+        slot_instants: &mut [i64],
     ) -> Self {
         let first = starts[groups.start];
         let bounds: Vec<u32> = starts[groups.start..=groups.end].iter().map(|&start| start - first).collect();
-        let total = bounds.last().copied().unwrap_or(0) as usize;
-        let mut rows = vec![(0_i64, 0_u32); total];
+        let mut rows = vec![(0_i64, 0_u32); slot_instants.len()];
         let mut next = bounds.clone();
-        for (row, &group) in spine.groups.iter().enumerate() {
-            // No group is far above every group.
-            if groups.contains(&(group as usize)) && row_slots[row].load(Relaxed) < NULL_KEY {
-                let place = &mut next[group as usize - groups.start];
-                rows[*place as usize] = (spine.instants[row], as_u32(row));
+        let instants = instants.iter().flat_map(|batch| batch.iter());
+        for ((row, group), &instant) in (0_u32..).zip(row_groups).zip(instants) {
+            let group = group.load(Relaxed) as usize;
+            // What stands for no group is far above every group.
+            if groups.contains(&group) {
+                let place = &mut next[group - groups.start];
+                rows[*place as usize] = (instant, row);
                 *place += 1;
             }
         }
-        let (mut slots, mut instants) = (Vec::with_capacity(groups.len()), Vec::with_capacity(total));
+        let mut starts = Vec::with_capacity(groups.len());
+        let mut slots = 0;
         for bounds in bounds.windows(2) {
-            slots.push(as_u32(instants.len()));
+            starts.push(as_u32(slots));
             let rows = &mut rows[bounds[0] as usize..bounds[1] as usize];
             rows.sort_unstable();
-            instants.extend(rows.chunk_by(|one, other| one.0 == other.0).map(|same| same[0].0));
+            for same in rows.chunk_by(|one, other| one.0 == other.0) {
+                slot_instants[slots] = same[0].0;
+                slots += 1;
+            }
         }
-        instants.shrink_to_fit();
-        Self { bounds, rows, starts: slots, instants }
+        Self { bounds, rows, starts, slots }
     }
 
     /// Writes the slot of each row; the first slot of these keys has number `first`.
