@@ -173,6 +173,11 @@ impl Fetched {
         self.bytes
     }
 
+    /// Rows of all columns by their ranks, null where no rank is.
+    pub(crate) fn gather_all(&self, ranks: &UInt32Array) -> Result<Vec<ArrayRef>> {
+        self.gather(&(0..self.columns.len()).collect::<Vec<_>>(), ranks)
+    }
+
     /// Rows of some columns by their ranks, null where no rank is.
     pub(crate) fn gather(&self, columns: &[usize], ranks: &UInt32Array) -> Result<Vec<ArrayRef>> {
         if self.places.rows() == 0 {

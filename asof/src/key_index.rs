@@ -1,5 +1,7 @@
 //! Numbers the distinct key tuples of the spine, and finds the number of a lookup row's tuple.
 
+use std::hint::select_unpredictable;
+
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::buffer::NullBuffer;
@@ -169,11 +171,11 @@ impl IntegerKeys {
         let found = &mut self.keys;
         let number = |key: i64| match &mut self.dense {
             Some(dense) => {
+                // Which keys are new cannot be foreseen: no branch.
                 let number = &mut dense.numbers[offset(dense.least, key)];
-                if *number == NO_GROUP {
-                    *number = group_number(*found);
-                    *found += 1;
-                }
+                let is_new = *number == NO_GROUP;
+                *number = select_unpredictable(is_new, group_number(*found), *number);
+                *found += usize::from(is_new);
                 *number
             }
             None => *self.numbers.entry(key).or_insert_with(|| {

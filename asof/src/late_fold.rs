@@ -21,7 +21,6 @@ use rayon::iter::{
 };
 use tokio::sync::OnceCell;
 
-use crate::contest::Contest;
 use crate::exec::timestamp_unit;
 use crate::fetched::{Fetched, fetch};
 use crate::fold_metrics::FoldMetrics;
@@ -32,7 +31,7 @@ use crate::locate_rows::LocateRows;
 use crate::outcome::Outcome;
 use crate::row_set::RowSet;
 use crate::settle::{Deciders, settle};
-use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
+use crate::slot_index::{RowSlot, RowSlots, SlotIndex, SlotIndexBuilder};
 use crate::spec::AsofSpec;
 
 /// Slots that one thread takes at a time, at least.
@@ -62,7 +61,7 @@ pub(crate) struct WholeJoin {
 
 /// The spine and, for each of its rows, how each lookup ended.
 struct Answers {
-    index: Arc<SlotIndex>,
+    slots: RowSlots,
     /// The batches of each partition.
     spine: Vec<Vec<Numbered>>,
     lookups: Vec<LookupAnswers>,
@@ -79,8 +78,6 @@ struct Numbered {
 struct LookupAnswers {
     winners: Vec<Winner>,
     fetched: Fetched,
-    /// Positions of the features among the fetched columns.
-    payload: Vec<usize>,
 }
 
 /// The rows of one partition.
@@ -121,12 +118,22 @@ async fn answer(join: &WholeJoin, metrics: &FoldMetrics) -> Result<Answers> {
     let mut memory = MemoryConsumer::new("point-in-time join, spine").register(join.context.memory_pool());
     let (spine, index) = index_spine(join, metrics, &mut memory).await?;
     metrics.slots.set(index.slots());
-    let mut lookups = Vec::with_capacity(join.spec.lookups.len());
+    let mut found = Vec::with_capacity(join.spec.lookups.len());
     for lookup in 0..join.spec.lookups.len() {
-        lookups.push(answer_lookup(join, lookup, &index, metrics, &mut memory).await?);
+        found.push(winners(join, lookup, &index, metrics, &mut memory).await?);
+    }
+    // From here on only the slots of the rows are asked for, and what is read late needs room.
+    let index_bytes = index.memory_bytes();
+    let Some(SlotIndex { rows: slots, .. }) = Arc::into_inner(index) else {
+        return Err(DataFusionError::Internal("the spine's index is still in use".to_owned()));
+    };
+    memory.shrink(index_bytes - slots.memory_bytes());
+    let mut lookups = Vec::with_capacity(found.len());
+    for (lookup, winners) in found.into_iter().enumerate() {
+        lookups.push(columns_of(join, lookup, winners, slots.len(), &mut memory).await?);
     }
     metrics.memory_bytes.set(memory.size());
-    Ok(Answers { index, spine, lookups, _memory: memory })
+    Ok(Answers { slots, spine, lookups, _memory: memory })
 }
 
 /// Reads all partitions of the spine, in parallel, and indexes their rows as they come.
@@ -189,28 +196,53 @@ async fn index_spine(
     memory.try_resize(batch_bytes + held + more)?;
     let index = builder.finish(join.context.session_config().target_partitions());
     memory.try_resize(batch_bytes + index.memory_bytes())?;
-    Ok((spine, Arc::new(index)))
+    Ok((evenly(spine, rows), Arc::new(index)))
 }
 
-async fn answer_lookup(
+/// The same batches in the same order, dealt so that every partition has about as many of all `rows`: threads then end together.
+fn evenly(spine: Vec<Vec<Numbered>>, rows: usize) -> Vec<Vec<Numbered>> {
+    let partitions = spine.len();
+    let mut even: Vec<Vec<Numbered>> = vec![Vec::new(); partitions];
+    let mut dealt = 0;
+    for numbered in spine.into_iter().flatten() {
+        // By its middle row; there is a batch, so there is a row.
+        let middle = dealt + numbered.batch.num_rows() / 2;
+        dealt += numbered.batch.num_rows();
+        even[middle * partitions / rows.max(1)].push(numbered);
+    }
+    even
+}
+
+/// How each slot ended, in one lookup.
+async fn winners(
     join: &WholeJoin,
     lookup: usize,
     index: &Arc<SlotIndex>,
     metrics: &FoldMetrics,
     memory: &mut MemoryReservation,
-) -> Result<LookupAnswers> {
-    let spec = &join.spec.lookups[lookup];
+) -> Result<Vec<Winner>> {
     let late = &join.late[lookup];
     let at_once = join.context.session_config().target_partitions();
-    let deciders = Deciders::of(spec);
+    let deciders = Deciders::of(&join.spec.lookups[lookup]);
     let mut locate =
         locate_lookup(join, lookup, index, !deciders.is_empty(), at_once, metrics, memory).await?;
     let tied = settle(&mut locate, &deciders, late, &join.context, at_once, memory).await?;
     let folded_bytes = locate.bytes();
-    let mut winners = {
-        let _timer = metrics.fold_time.timer();
-        locate.finish(&tied)
-    };
+    let _timer = metrics.fold_time.timer();
+    let winners = locate.finish(&tied);
+    memory.shrink(folded_bytes - winners.capacity() * size_of::<Winner>());
+    Ok(winners)
+}
+
+/// Reads the columns of a lookup's winners, for a spine of so many rows.
+async fn columns_of(
+    join: &WholeJoin,
+    lookup: usize,
+    mut winners: Vec<Winner>,
+    spine_rows: usize,
+    memory: &mut MemoryReservation,
+) -> Result<LookupAnswers> {
+    let (spec, late) = (&join.spec.lookups[lookup], &join.late[lookup]);
     let columns: Vec<usize> = spec.payload.iter().map(|payload| payload.column).collect();
     let end = late.units().last().map_or(0, |unit| unit.end);
     if end > Winner::ROWS_MAX {
@@ -221,19 +253,19 @@ async fn answer_lookup(
     let found = winners.par_iter().with_min_len(SLOTS_AT_ONCE).filter_map(|winner| winner.place());
     found.for_each(|row| rows.insert(row));
     rows.seal();
-    let units = at_once * late.units_at_once();
-    let fetched = fetch(late, &rows, &columns, &join.context, units, index.rows()).await?;
+    let units = join.context.session_config().target_partitions() * late.units_at_once();
+    let fetched = fetch(late, &rows, &columns, &join.context, units, spine_rows).await?;
     memory.try_grow(fetched.bytes())?;
     winners.par_iter_mut().with_min_len(SLOTS_AT_ONCE).for_each(|winner| {
         if let Some(row) = winner.place() {
             winner.set_place(rows.rank(row));
         }
     });
-    memory.shrink(RowSet::bytes(end) + folded_bytes - winners.capacity() * size_of::<Winner>());
-    Ok(LookupAnswers { winners, fetched, payload: (0..columns.len()).collect() })
+    memory.shrink(RowSet::bytes(end));
+    Ok(LookupAnswers { winners, fetched })
 }
 
-/// Folds every partition of a lookup, in parallel, into the same slots.
+/// Folds every partition of a lookup, in parallel, and merges what they found.
 async fn locate_lookup(
     join: &WholeJoin,
     lookup: usize,
@@ -245,39 +277,55 @@ async fn locate_lookup(
 ) -> Result<Locate> {
     let input = &join.inputs[lookup + 1];
     let spec = &join.spec.lookups[lookup];
-    let state = Contest::bytes(spec, index.slots());
-    let rows_held = LocateRows::bytes(spec, index.slots());
-    memory.try_grow(state)?;
-    let contest = Arc::new(Contest::new(spec, &input.schema(), Arc::clone(index), keeps_rivals)?);
+    let state = LocateRows::bytes(spec, index.slots());
     let mut tasks = JoinSet::new();
     let partitions: Vec<usize> = (0..input.output_partitioning().partition_count()).collect();
-    // No more of them than threads; a fold of several streams takes what comes first.
+    // Each state has a place for every slot, so there are no more of them than threads; a fold of several streams takes what
+    // comes first.
     for partitions in partitions.chunks(partitions.len().div_ceil(at_once.max(1)).max(1)) {
         let held = memory.new_empty();
-        held.try_grow(rows_held)?;
-        let mut locate = LocateRows::new(spec, Arc::clone(&contest))?;
+        held.try_grow(state)?;
+        let (spec, schema, index) = (spec.clone(), input.schema(), Arc::clone(index));
         let streams = partitions.iter().map(|&partition| input.execute(partition, Arc::clone(&join.context)));
         let mut stream = futures::stream::select_all(streams.collect::<Result<Vec<_>>>()?);
         let (rows, time) = (metrics.lookups[lookup].folded.clone(), metrics.fold_time.clone());
         tasks.spawn(async move {
+            // Each thread touches its own: memory that is touched for the first time costs much.
+            let mut locate = {
+                let _timer = time.timer();
+                LocateRows::new(&spec, &schema, index, keeps_rivals)?
+            };
             while let Some(batch) = stream.try_next().await? {
                 let _timer = time.timer();
                 rows.add(batch.num_rows());
                 locate.push(&batch)?;
-                held.try_resize(rows_held + locate.rival_bytes())?;
+                held.try_resize(state + locate.rival_bytes())?;
             }
-            let _timer = time.timer();
-            drop(locate.end());
-            Ok::<_, DataFusionError>(())
+            let locate = locate.end();
+            held.try_resize(locate.bytes())?;
+            Ok::<_, DataFusionError>((locate, held))
         });
     }
+    let mut merged: Option<(Locate, MemoryReservation)> = None;
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(join_error)??;
+        let (locate, held) = ended.map_err(join_error)??;
+        match &mut merged {
+            None => merged = Some((locate, held)),
+            Some((all, held_by_all)) => {
+                all.merge(locate);
+                held_by_all.try_resize(all.bytes())?;
+                drop(held);
+            }
+        }
     }
-    let locate = Contest::end(contest)?;
-    memory.try_grow(locate.bytes())?;
-    memory.shrink(state);
-    Ok(locate)
+    match merged {
+        Some((locate, held)) => {
+            held.free();
+            memory.try_grow(locate.bytes())?;
+            Ok(locate)
+        }
+        None => Locate::new(spec, &input.schema(), Arc::clone(index), keeps_rivals),
+    }
 }
 
 impl Answers {
@@ -286,7 +334,7 @@ impl Answers {
         let rows = batch.num_rows();
         let mut columns = batch.columns().to_vec();
         for lookup in &self.lookups {
-            lookup.emit(&self.index, first_row..first_row + rows, &mut columns)?;
+            lookup.emit(&self.slots, first_row..first_row + rows, &mut columns)?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
@@ -294,8 +342,8 @@ impl Answers {
 }
 
 impl LookupAnswers {
-    fn emit(&self, index: &SlotIndex, rows: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
-        let winners = rows.map(|row| match index.row_slot(row) {
+    fn emit(&self, slots: &RowSlots, rows: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        let winners = rows.map(|row| match slots.of(row) {
             RowSlot::Slot(slot) => self.winners[slot],
             RowSlot::Unmatchable(outcome) => Winner::none(outcome),
         });
@@ -308,7 +356,7 @@ impl LookupAnswers {
         let matched: NullBuffer =
             outcomes.iter().map(|&code| Outcome::from_code(code).is_some_and(Outcome::is_match)).collect();
         let ranks = UInt32Array::new(ranks.into(), Some(matched.clone()));
-        columns.extend(self.fetched.gather(&self.payload, &ranks)?);
+        columns.extend(self.fetched.gather_all(&ranks)?);
         columns.push(Arc::new(UInt8Array::from(outcomes)));
         columns.push(Arc::new(Int64Array::new(ages.into(), Some(matched))));
         Ok(())
@@ -317,4 +365,42 @@ impl LookupAnswers {
 
 fn join_error(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_dealt_evenly_and_in_order() {
+        let spine = |partitions: &[&[usize]]| {
+            let mut first_row = 0;
+            let mut batch = |rows: usize| {
+                let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
+                let numbered =
+                    Numbered { first_row, batch: RecordBatch::try_from_iter([("a", column)]).unwrap() };
+                first_row += rows;
+                numbered
+            };
+            partitions.iter().map(|rows| rows.iter().map(|&rows| batch(rows)).collect()).collect()
+        };
+        let table: [(&[&[usize]], &str); 5] = [
+            (&[&[2, 2, 2, 2], &[], &[2]], "2 2|2|2 2"),
+            (&[&[10], &[1, 1]], "10|1 1"),
+            (&[&[1, 1], &[10]], "1 1|10"),
+            (&[&[], &[]], "|"),
+            (&[&[8, 8, 8, 3]], "8 8 8 3"),
+        ];
+        for (given, expected) in table {
+            let rows = given.iter().flat_map(|rows| rows.iter()).sum();
+            let even = evenly(spine(given), rows);
+            let first_rows: Vec<usize> = even.iter().flatten().map(|numbered| numbered.first_row).collect();
+            assert!(first_rows.is_sorted(), "{given:?}");
+            let sizes = even.iter().map(|batches| {
+                let sizes: Vec<String> = batches.iter().map(|b| b.batch.num_rows().to_string()).collect();
+                sizes.join(" ")
+            });
+            assert_eq!(sizes.collect::<Vec<_>>().join("|"), expected, "{given:?}");
+        }
+    }
 }

@@ -11,7 +11,6 @@ mod candidates;
 mod candidates_exec;
 mod candidates_node;
 mod codec;
-mod contest;
 mod exec;
 mod fetched;
 mod fold;

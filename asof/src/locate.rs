@@ -1,15 +1,22 @@
-//! What a lookup's narrow rows come to: each slot's best candidate, its times and ordinal, no columns.
+//! Folds the narrow rows of one lookup into slots: each slot keeps its best candidate's times and ordinal, no columns.
 //!
 //! The rules are those of [`crate::fold`]; what differs is that a candidate's columns are read afterwards, so rows that
-//! tie are noted and settled once, at the end ([`crate::settle`]). Rows contend in a [`crate::contest::Contest`].
+//! tie are noted and settled once, at the end ([`crate::settle`]).
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
-use arrow::datatypes::TimeUnit;
+use arrow::datatypes::{SchemaRef, TimeUnit};
+use datafusion::common::Result;
 
-use crate::instants::to_nanos;
+use crate::exec::timestamp_unit;
+use crate::instants::{Instants, RoundUp, to_nanos};
+use crate::key_index::NO_GROUP;
+use crate::locate_rows::NarrowRow;
+use crate::search::Sought;
 use crate::slot_index::{NO_SLOT, SlotIndex};
+use crate::spec::LookupSpec;
 
 /// No row.
 pub(crate) const NO_ROW: u64 = u64::MAX;
@@ -23,8 +30,7 @@ pub(crate) struct Candidate {
     pub(crate) row: u64,
 }
 
-/// Where no row has come yet.
-pub(crate) const NONE: Candidate = Candidate { time: i64::MIN, row: NO_ROW };
+const NONE: Candidate = Candidate { time: i64::MIN, row: NO_ROW };
 
 /// A row whose times equalled those of its slot's candidate when it came.
 #[derive(Debug, Clone, Copy)]
@@ -35,37 +41,53 @@ pub(crate) struct Rival {
     pub(crate) created: Option<i64>,
 }
 
-/// What the rows of one lookup, or of a part of it, came to.
+/// The state of one lookup's fold, or of one part of it.
 pub(crate) struct Locate {
+    spec: LookupSpec,
     pub(crate) index: Arc<SlotIndex>,
-    pub(crate) reach: Reach,
+    time_unit: TimeUnit,
+    /// Whether rows of equal times have to be told apart.
+    pub(crate) keeps_rivals: bool,
     pub(crate) candidates: Vec<Candidate>,
-    /// Where created times decide, those of the candidates.
     pub(crate) created: Vec<Option<i64>>,
-    /// Under a created cut: the greatest event time whatever its created time.
+    /// Under a created cut: the greatest event time whatever its created time; `i64::MIN` also says none.
     pub(crate) seen: Vec<Option<i64>>,
     pub(crate) rivals: Vec<Rival>,
-}
-
-/// How far a row's event time reaches.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reach {
-    /// The unit of event times.
-    pub(crate) unit: TimeUnit,
-    pub(crate) ttl_nanos: Option<i128>,
-}
-
-impl Reach {
-    /// Every slot from this one on lies later, so a row too old here is too old for all that it could serve.
-    #[inline]
-    pub(crate) fn is_expired(self, index: &SlotIndex, slot: usize, time: i64) -> bool {
-        self.ttl_nanos.is_some_and(|ttl| {
-            to_nanos(time, self.unit).saturating_add(ttl) < to_nanos(index.slot_instants[slot], index.unit)
-        })
-    }
+    sought: Vec<Sought>,
+    slots: Vec<u32>,
 }
 
 impl Locate {
+    /// A fold of rows of `schema`; `keeps_rivals` where columns decide between rows of equal times.
+    pub(crate) fn new(
+        spec: &LookupSpec,
+        schema: &SchemaRef,
+        index: Arc<SlotIndex>,
+        keeps_rivals: bool,
+    ) -> Result<Self> {
+        let slots = index.slots();
+        let cut = spec.created_cut && spec.created.is_some();
+        Ok(Self {
+            time_unit: timestamp_unit(schema, spec.time)?,
+            keeps_rivals,
+            candidates: vec![NONE; slots],
+            created: if spec.created.is_some() { vec![None; slots] } else { Vec::new() },
+            seen: if cut { vec![None; slots] } else { Vec::new() },
+            rivals: Vec::new(),
+            sought: Vec::new(),
+            slots: Vec::new(),
+            spec: spec.clone(),
+            index,
+        })
+    }
+
+    /// Bytes that [`Self::new`] takes for so many slots.
+    pub(crate) fn state_bytes(spec: &LookupSpec, slots: usize) -> usize {
+        let created = if spec.created.is_some() { 16 } else { 0 };
+        let seen = if spec.created.is_some() && spec.created_cut { 16 } else { 0 };
+        slots * (16 + created + seen)
+    }
+
     /// Bytes held now.
     pub(crate) fn bytes(&self) -> usize {
         self.candidates.capacity() * size_of::<Candidate>()
@@ -74,21 +96,128 @@ impl Locate {
     }
 
     /// Bytes of the rows that await a decision.
-    fn rival_bytes(&self) -> usize {
+    pub(crate) fn rival_bytes(&self) -> usize {
         self.rivals.capacity() * size_of::<Rival>()
     }
 
-    /// Whether a row of this event time is too old for a slot.
+    /// Folds rows in whose event times alone decide. The passes over them are short loops without branches that depend on
+    /// each other, so that the processor has many memory accesses under way at once.
+    pub(crate) fn fold(&mut self, rows: &[NarrowRow]) {
+        let round = RoundUp::new(self.time_unit, self.index.unit);
+        self.sought.clear();
+        self.sought.extend(rows.iter().map(|row| match round.apply(row.time) {
+            Some(visible) => (row.group, visible),
+            // Later than every instant of the spine.
+            None => (NO_GROUP, 0),
+        }));
+        let mut slots = std::mem::take(&mut self.slots);
+        self.index.first_at_or_after_each(&self.sought, &mut slots);
+        for (row, &slot) in rows.iter().zip(&slots) {
+            if slot != NO_SLOT && !self.is_expired(slot as usize, row.time) {
+                self.offer_by_time(slot as usize, Candidate { time: row.time, row: row.row });
+            }
+        }
+        self.slots = slots;
+    }
+
+    /// Folds rows in that also have a created time: of equal event times the later created one wins, and under a cut
+    /// it says from when a row is visible.
+    pub(crate) fn fold_created(
+        &mut self,
+        groups: &[u32],
+        times: &Instants,
+        created: &Instants,
+        ordinals: &[u64],
+    ) {
+        let round_time = RoundUp::new(self.time_unit, self.index.unit);
+        let round_created = RoundUp::new(created.unit, self.index.unit);
+        let index = Arc::clone(&self.index);
+        for (row, &group) in groups.iter().enumerate() {
+            if group == NO_GROUP || times.is_null(row) {
+                continue;
+            }
+            let (time, own_created) =
+                (times.values[row], (!created.is_null(row)).then(|| created.values[row]));
+            // Later than every instant of the spine.
+            let Some(mut visible) = round_time.apply(time) else { continue };
+            if self.spec.created_cut {
+                if let Some(slot) = index.first_at_or_after(group, visible) {
+                    self.seen[slot] = self.seen[slot].max(Some(time));
+                }
+                // Under a cut a row without a created time is not eligible.
+                let Some(bound) = own_created.and_then(|created| round_created.apply(created)) else {
+                    continue;
+                };
+                visible = visible.max(bound);
+            }
+            if let Some(slot) = index.first_at_or_after(group, visible)
+                && !self.is_expired(slot, time)
+            {
+                self.offer(slot, Candidate { time, row: ordinals[row] }, own_created);
+            }
+        }
+    }
+
+    #[inline]
+    fn offer(&mut self, slot: usize, row: Candidate, created: Option<i64>) {
+        let rivals = self.keeps_rivals.then_some(&mut self.rivals);
+        let held_created = self.created.get_mut(slot);
+        offer(slot, &mut self.candidates[slot], held_created, row, created, rivals);
+    }
+
+    /// [`Self::offer`] where event times alone decide. Which row wins cannot be foreseen, and a wrong guess would wait for
+    /// the memory of its slot: both are written without a branch.
+    #[inline]
+    fn offer_by_time(&mut self, slot: usize, row: Candidate) {
+        let held = self.candidates[slot];
+        let is_first = held.row == NO_ROW;
+        if self.keeps_rivals & !is_first & (held.time == row.time) {
+            self.rivals.push(Rival { slot: as_u32(slot), row: row.row, time: row.time, created: None });
+        }
+        self.candidates[slot] = select_unpredictable(is_first | (row.time > held.time), row, held);
+    }
+
+    /// Every slot from this one on lies later, so a row too old here is too old for all that it could serve.
     #[inline]
     pub(crate) fn is_expired(&self, slot: usize, time: i64) -> bool {
-        self.reach.is_expired(&self.index, slot, time)
+        self.spec.ttl_nanos.is_some_and(|ttl| {
+            to_nanos(time, self.time_unit).saturating_add(ttl)
+                < to_nanos(self.index.slot_instants[slot], self.index.unit)
+        })
     }
 
     /// The age at a slot of a row of this event time in nanoseconds, saturated.
     pub(crate) fn age(&self, slot: usize, time: i64) -> i64 {
         let nanos =
-            to_nanos(self.index.slot_instants[slot], self.index.unit) - to_nanos(time, self.reach.unit);
+            to_nanos(self.index.slot_instants[slot], self.index.unit) - to_nanos(time, self.time_unit);
         i64::try_from(nanos).unwrap_or(i64::MAX)
+    }
+}
+
+/// Lets a row contend for a slot with its candidate and that one's created time, which is `None` where created times do not
+/// decide; a row that the times do not tell apart joins the `rivals`, if they are kept.
+#[inline]
+pub(crate) fn offer(
+    slot: usize,
+    held: &mut Candidate,
+    held_created: Option<&mut Option<i64>>,
+    row: Candidate,
+    created: Option<i64>,
+    rivals: Option<&mut Vec<Rival>>,
+) {
+    match compare(*held, held_created.as_deref().copied(), row, created) {
+        Ordering::Less => {}
+        Ordering::Greater => {
+            *held = row;
+            if let Some(held) = held_created {
+                *held = created;
+            }
+        }
+        Ordering::Equal => {
+            if let Some(rivals) = rivals {
+                rivals.push(Rival { slot: as_u32(slot), row: row.row, time: row.time, created });
+            }
+        }
     }
 }
 

@@ -1,12 +1,14 @@
-//! What a fold comes to: rivals settled elsewhere, then the running maximum along each key's slots. Slots are worked on by all
-//! threads, each with a stretch of whole keys.
+//! What the parts of a fold come to: merged, rivals settled elsewhere, then the running maximum along each key's slots. Slots
+//! are worked on by all threads, each with a stretch of whole keys.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{
+    IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator,
+};
 
-use crate::locate::{Candidate, Locate, NO_ROW, as_u32, compare};
+use crate::locate::{Candidate, Locate, NO_ROW, Rival, as_u32, compare, offer};
 use crate::outcome::Outcome;
 use crate::settle::Tied;
 
@@ -55,6 +57,35 @@ impl Winner {
 }
 
 impl Locate {
+    /// Takes in what another part of the fold has found.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let keeps_rivals = self.keeps_rivals;
+        // Without created times their pieces are empty.
+        let slots = if self.created.is_empty() { 0 } else { STRETCH_SLOTS };
+        let created = pieces(&mut self.created, slots, self.candidates.len().div_ceil(STRETCH_SLOTS));
+        let candidates = pieces(&mut self.candidates, STRETCH_SLOTS, created.len());
+        let rivals: Vec<Vec<Rival>> = candidates
+            .into_par_iter()
+            .zip(created)
+            .enumerate()
+            .map(|(piece, (candidates, created))| {
+                let first = piece * STRETCH_SLOTS;
+                let mut rivals = Vec::new();
+                for (place, held) in candidates.iter_mut().enumerate() {
+                    let row = other.candidates[first + place];
+                    if row.row != NO_ROW {
+                        let its_created = other.created.get(first + place).copied().flatten();
+                        let rivals = keeps_rivals.then_some(&mut rivals);
+                        offer(first + place, held, created.get_mut(place), row, its_created, rivals);
+                    }
+                }
+                rivals
+            })
+            .collect();
+        self.seen.par_iter_mut().zip(other.seen).for_each(|(mine, theirs)| *mine = (*mine).max(theirs));
+        self.rivals.extend(rivals.into_iter().flatten().chain(other.rivals));
+    }
+
     /// Drops rivals that were beaten since; what is left is sorted by slot.
     pub(crate) fn prune_rivals(&mut self) {
         let mut rivals = std::mem::take(&mut self.rivals);
@@ -133,4 +164,16 @@ impl Locate {
     fn is_better(&self, slot: usize, own: Candidate, held: usize, row: Candidate) -> bool {
         own.time.cmp(&row.time).then_with(|| self.created.get(slot).cmp(&self.created.get(held))).is_gt()
     }
+}
+
+/// `count` pieces of so many items each, the last one of what is left.
+fn pieces<T>(items: &mut [T], size: usize, count: usize) -> Vec<&mut [T]> {
+    let mut rest = items;
+    let mut pieces = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (piece, after) = rest.split_at_mut(size.min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
 }

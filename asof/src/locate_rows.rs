@@ -5,19 +5,22 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::common::{DataFusionError, Result};
 
-use crate::contest::{Contest, STRETCH_LOG2, Scratch};
 use crate::instants::Instants;
 use crate::key_index::NO_GROUP;
-use crate::locate::Rival;
+use crate::locate::Locate;
+use crate::slot_index::SlotIndex;
 use crate::spec::LookupSpec;
 
+/// Slots of a bucket: candidates and instants of so many are 384 KiB, which a core's own cache holds. In tests of this
+/// crate few, so that small cases have buckets.
+const BUCKET_SLOTS_LOG2: u32 = if cfg!(test) { 1 } else { 14 };
 /// Buckets at most; of more slots, each bucket has more.
 const BUCKETS_MAX: usize = 512;
 /// Rows that a bucket holds back at most.
-const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 1024 };
+const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// A row that may serve slots of its group.
 #[derive(Debug, Clone, Copy)]
@@ -28,136 +31,125 @@ pub(crate) struct NarrowRow {
     pub(crate) group: u32,
 }
 
-/// A row with its created time, where that decides.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CreatedRow {
-    pub(crate) row: NarrowRow,
-    pub(crate) created: Option<i64>,
-}
-
-/// One thread's rows on their way to slots that all threads share.
+/// A fold that takes rows; [`Self::end`] gives what it has found.
 pub(crate) struct LocateRows {
-    contest: Arc<Contest>,
+    locate: Locate,
+    index: Arc<SlotIndex>,
     keys: Vec<usize>,
     time: usize,
     created: Option<usize>,
     ordinal: usize,
-    narrow: Buckets<NarrowRow>,
-    with_created: Buckets<CreatedRow>,
+    buckets: Buckets,
     groups: Vec<u32>,
-    scratch: Scratch,
-    rivals: usize,
+    narrow: Vec<NarrowRow>,
 }
 
 impl LocateRows {
-    /// Rows for the slots of `contest`.
+    /// A fold of rows of `schema`; `keeps_rivals` where columns decide between rows of equal times.
     ///
     /// # Errors
-    /// A specification that names no ordinals.
-    pub(crate) fn new(spec: &LookupSpec, contest: Arc<Contest>) -> Result<Self> {
+    /// A specification that names no ordinals, or columns that are no instants.
+    pub(crate) fn new(
+        spec: &LookupSpec,
+        schema: &SchemaRef,
+        index: Arc<SlotIndex>,
+        keeps_rivals: bool,
+    ) -> Result<Self> {
         let Some(ordinal) = spec.ordinal else {
             return Err(DataFusionError::Internal(format!("lookup `{}` has no ordinals", spec.name)));
         };
-        let slots = contest.index.slots();
         Ok(Self {
-            narrow: Buckets::new(if spec.created.is_none() { slots } else { 0 }),
-            with_created: Buckets::new(if spec.created.is_some() { slots } else { 0 }),
+            locate: Locate::new(spec, schema, Arc::clone(&index), keeps_rivals)?,
+            buckets: Buckets::new(if spec.created.is_some() { 0 } else { index.slots() }),
             keys: spec.keys.clone(),
             time: spec.time,
             created: spec.created,
             ordinal,
             groups: Vec::new(),
-            scratch: Scratch::default(),
-            rivals: 0,
-            contest,
+            narrow: Vec::new(),
+            index,
         })
     }
 
-    /// Bytes that the rows of a thread take for so many slots.
+    /// Bytes that a fold takes for so many slots.
     pub(crate) fn bytes(spec: &LookupSpec, slots: usize) -> usize {
-        let row = if spec.created.is_some() { size_of::<CreatedRow>() } else { size_of::<NarrowRow>() };
-        layout(slots).1 * BUCKET_ROWS * row
+        let buckets = if spec.created.is_some() { 0 } else { Buckets::bytes(slots) };
+        Locate::state_bytes(spec, slots) + buckets
     }
 
-    /// Bytes of the rows of this thread that await a decision; a vector may have twice its room.
+    /// Bytes of the rows that await a decision.
     pub(crate) fn rival_bytes(&self) -> usize {
-        2 * self.rivals * size_of::<Rival>()
+        self.locate.rival_bytes()
     }
 
     /// Takes a batch in.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
         self.groups.clear();
-        let index = Arc::clone(&self.contest.index);
-        index.keys.find(&keys, batch.num_rows(), &mut self.groups)?;
+        self.index.keys.find(&keys, batch.num_rows(), &mut self.groups)?;
         let times = Instants::of(batch.column(self.time).as_ref())?;
         let ordinals = batch.column(self.ordinal).as_primitive::<UInt64Type>().values();
-        let rows = self.groups.iter().zip(times.values.iter()).zip(ordinals).enumerate();
-        let rows = rows.filter(|&(row, ((&group, _), _))| group != NO_GROUP && !times.is_null(row));
-        let rows = rows.map(|(place, ((&group, &time), &row))| (place, NarrowRow { time, row, group }));
-        let first = |group: u32| index.slot_starts[group as usize];
-        let (contest, scratch) = (&self.contest, &mut self.scratch);
         if let Some(created) = self.created {
             let created = Instants::of(batch.column(created).as_ref())?;
-            for (place, row) in rows {
-                let created = (!created.is_null(place)).then(|| created.values[place]);
-                let row = CreatedRow { row, created };
-                self.rivals +=
-                    self.with_created.push(first(row.row.group), row, |rows| contest.offer_created(rows));
-            }
-        } else {
-            for (_, row) in rows {
-                self.rivals += self.narrow.push(first(row.group), row, |rows| contest.offer(rows, scratch));
+            self.locate.fold_created(&self.groups, &times, &created, ordinals);
+            return Ok(());
+        }
+        let rows = self.groups.iter().zip(times.values.iter()).zip(ordinals).enumerate();
+        let rows = rows.filter(|&(row, ((&group, _), _))| group != NO_GROUP && !times.is_null(row));
+        let rows = rows.map(|(_, ((&group, &time), &row))| NarrowRow { time, row, group });
+        if self.buckets.rows.is_empty() {
+            self.narrow.clear();
+            self.narrow.extend(rows);
+            self.locate.fold(&self.narrow);
+            return Ok(());
+        }
+        let shift = self.buckets.shift;
+        for row in rows {
+            let first = self.index.slot_starts[row.group as usize];
+            let bucket = &mut self.buckets.rows[(first >> shift) as usize];
+            bucket.push(row);
+            if bucket.len() == BUCKET_ROWS {
+                self.locate.fold(bucket);
+                bucket.clear();
             }
         }
         Ok(())
     }
 
-    /// Takes the rows that were held back to their slots, and gives these back.
-    pub(crate) fn end(mut self) -> Arc<Contest> {
-        for rows in &self.narrow.rows {
-            self.contest.offer(rows, &mut self.scratch);
+    /// What all rows came to.
+    pub(crate) fn end(mut self) -> Locate {
+        for bucket in &self.buckets.rows {
+            self.locate.fold(bucket);
         }
-        for rows in &self.with_created.rows {
-            self.contest.offer_created(rows);
-        }
-        self.contest
+        self.locate
     }
 }
 
-/// Rows held back, by the first slot of their group.
-struct Buckets<T> {
+/// Rows held back, by the first slot of their group; none where all slots are near anyway.
+struct Buckets {
     shift: u32,
-    rows: Vec<Vec<T>>,
+    rows: Vec<Vec<NarrowRow>>,
 }
 
-impl<T> Buckets<T> {
+impl Buckets {
     fn new(slots: usize) -> Self {
-        let (shift, buckets) = layout(slots);
+        let (shift, buckets) = Self::layout(slots);
         Self { shift, rows: (0..buckets).map(|_| Vec::with_capacity(BUCKET_ROWS)).collect() }
     }
 
-    /// Holds a row back; `offer` takes those of its bucket when there are enough, and what it returns is returned.
-    #[inline]
-    fn push(&mut self, first_slot: u32, row: T, offer: impl FnOnce(&[T]) -> usize) -> usize {
-        let bucket = &mut self.rows[(first_slot >> self.shift) as usize];
-        bucket.push(row);
-        if bucket.len() < BUCKET_ROWS {
-            return 0;
+    /// Slots of a bucket as a power of two, and how many buckets; a group may start past the last slot, if it has none.
+    fn layout(slots: usize) -> (u32, usize) {
+        let mut shift = BUCKET_SLOTS_LOG2;
+        while (slots >> shift) + 1 > BUCKETS_MAX {
+            shift += 1;
         }
-        let rivals = offer(bucket);
-        bucket.clear();
-        rivals
+        let buckets = (slots >> shift) + 1;
+        (shift, if buckets > 2 { buckets } else { 0 })
     }
-}
 
-/// Slots of a bucket as a power of two, and how many buckets; a group may start past the last slot, if it has none.
-fn layout(slots: usize) -> (u32, usize) {
-    let mut shift = STRETCH_LOG2;
-    while (slots >> shift) + 1 > BUCKETS_MAX {
-        shift += 1;
+    fn bytes(slots: usize) -> usize {
+        Self::layout(slots).1 * BUCKET_ROWS * size_of::<NarrowRow>()
     }
-    (shift, (slots >> shift) + 1)
 }
 
 #[cfg(test)]
@@ -167,10 +159,15 @@ mod tests {
     #[test]
     fn every_slot_has_a_bucket_and_buckets_are_bounded() {
         for slots in [0, 1, 32_767, 32_768, 49_152, 5_000_000, 16_777_216, u32::MAX as usize] {
-            let (shift, buckets) = layout(slots);
+            let (shift, buckets) = Buckets::layout(slots);
             assert!(buckets <= BUCKETS_MAX, "{slots}");
-            assert!(slots >> shift < buckets, "{slots}");
-            assert!(shift == STRETCH_LOG2 || slots >> (shift - 1) >= BUCKETS_MAX, "{slots}");
+            assert!(buckets == 0 || slots >> shift < buckets, "{slots}");
+            assert!(shift == BUCKET_SLOTS_LOG2 || slots >> (shift - 1) >= BUCKETS_MAX, "{slots}");
         }
+        assert_eq!(
+            [1, 3, 4, 7].map(|slots| Buckets::layout(slots).1),
+            [0, 0, 3, 4],
+            "few slots are near anyway"
+        );
     }
 }

@@ -17,7 +17,6 @@ use tokio::sync::OnceCell;
 
 use crate::account::PartAccount;
 use crate::candidates::CandidatesSpec;
-use crate::contest::Contest;
 use crate::exec::timestamp_unit;
 use crate::fold_metrics::FoldMetrics;
 use crate::instants::instant_column;
@@ -222,10 +221,9 @@ impl PartFold {
         memory: &mut MemoryReservation,
     ) -> Result<(Locate, u64)> {
         let spec = &self.spec.lookup;
-        let state = Contest::bytes(spec, index.slots()) + LocateRows::bytes(spec, index.slots());
+        let state = LocateRows::bytes(spec, index.slots());
         memory.try_grow(state)?;
-        let contest = Contest::new(spec, &self.lookup.schema(), Arc::clone(index), keeps_rivals)?;
-        let mut locate = LocateRows::new(spec, Arc::new(contest))?;
+        let mut locate = LocateRows::new(spec, &self.lookup.schema(), Arc::clone(index), keeps_rivals)?;
         let mut stream = self.lookup.execute(self.partition, Arc::clone(&self.context))?;
         let mut folded = 0;
         while let Some(batch) = stream.try_next().await? {
@@ -235,7 +233,7 @@ impl PartFold {
             locate.push(&batch)?;
             memory.try_resize(state + locate.rival_bytes())?;
         }
-        let locate = Contest::end(locate.end())?;
+        let locate = locate.end();
         memory.try_resize(locate.bytes())?;
         Ok((locate, folded))
     }

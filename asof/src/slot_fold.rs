@@ -181,7 +181,7 @@ impl Emitter {
     pub(crate) fn emit(&self, first_row: usize, batch: &RecordBatch) -> Result<RecordBatch> {
         let _timer = self.emit_time.timer();
         let rows = batch.num_rows();
-        let slots: Vec<RowSlot> = (first_row..first_row + rows).map(|row| self.index.row_slot(row)).collect();
+        let slots: Vec<RowSlot> = (first_row..first_row + rows).map(|row| self.index.rows.of(row)).collect();
         let mut columns = batch.columns().to_vec();
         for folded in &self.folded {
             let mut sources = Vec::with_capacity(rows);

@@ -26,9 +26,9 @@ use crate::search::{Sought, partition_points};
 const ROWS_MAX: usize = (u32::MAX - 8) as usize;
 /// Among the slots of rows: the row serves none.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
-/// In `row_slots`: the row has no instant.
+/// In [`RowSlots`]: the row has no instant.
 const NULL_INSTANT: u32 = u32::MAX;
-/// In `row_slots`: the row has a null key.
+/// In [`RowSlots`]: the row has a null key.
 const NULL_KEY: u32 = u32::MAX - 1;
 
 /// Where a spine row stands.
@@ -162,8 +162,8 @@ impl SlotIndexBuilder {
         slot_instants.shrink_to_fit();
         slot_starts.push(as_u32(slots));
         numbered.into_par_iter().for_each(|(part, first)| part.number(first, &row_groups));
-        let row_slots = row_groups.into_iter().map(AtomicU32::into_inner).collect();
-        SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, row_slots }
+        let rows = RowSlots(row_groups.into_iter().map(AtomicU32::into_inner).collect());
+        SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, rows }
     }
 }
 
@@ -256,25 +256,35 @@ pub(crate) struct SlotIndex {
     pub(crate) slot_starts: Vec<u32>,
     /// Instant of each slot, in the spine's unit, ascending inside a group.
     pub(crate) slot_instants: Vec<i64>,
-    row_slots: Vec<u32>,
+    pub(crate) rows: RowSlots,
+}
+
+/// The slots of a spine's rows.
+pub(crate) struct RowSlots(Vec<u32>);
+
+impl RowSlots {
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The slot of a row.
+    pub(crate) fn of(&self, row: usize) -> RowSlot {
+        match self.0[row] {
+            NULL_INSTANT => RowSlot::Unmatchable(Outcome::NullInstant),
+            NULL_KEY => RowSlot::Unmatchable(Outcome::NullKey),
+            slot => RowSlot::Slot(slot as usize),
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<u32>()
+    }
 }
 
 impl SlotIndex {
     pub(crate) fn slots(&self) -> usize {
         self.slot_instants.len()
-    }
-
-    /// Rows of the spine.
-    pub(crate) fn rows(&self) -> usize {
-        self.row_slots.len()
-    }
-
-    pub(crate) fn row_slot(&self, row: usize) -> RowSlot {
-        match self.row_slots[row] {
-            NULL_INSTANT => RowSlot::Unmatchable(Outcome::NullInstant),
-            NULL_KEY => RowSlot::Unmatchable(Outcome::NullKey),
-            slot => RowSlot::Slot(slot as usize),
-        }
     }
 
     /// The first slot of a group at or after an instant (in the spine's unit).
@@ -322,7 +332,7 @@ impl SlotIndex {
         self.keys.memory_bytes()
             + self.slot_starts.capacity() * 4
             + self.slot_instants.capacity() * 8
-            + self.row_slots.capacity() * 4
+            + self.rows.memory_bytes()
     }
 }
 
@@ -358,7 +368,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|slot| index.group_of(slot)), [0, 0, 1]);
         assert_eq!(index.slot_instants, [10, 30, 20]);
         assert_eq!(index.slot_starts, [0, 2, 3]);
-        let slots: Vec<RowSlot> = (0..7).map(|row| index.row_slot(row)).collect();
+        let slots: Vec<RowSlot> = (0..7).map(|row| index.rows.of(row)).collect();
         let unmatchable = RowSlot::Unmatchable;
         assert_eq!(
             slots,

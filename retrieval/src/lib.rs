@@ -16,6 +16,7 @@ mod encoding;
 mod engine;
 mod error;
 mod explain;
+mod footer_cache;
 mod footers;
 mod heavy_keys;
 mod hive;

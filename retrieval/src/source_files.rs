@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::days::{SkippedDays, TimeReach, day_of, days_of, within};
 use crate::delta_log::{DeltaFile, DeltaVersion, look_at};
 use crate::error::RetrievalError;
+use crate::footer_cache::FooterCache;
 use crate::hive::segment;
 use crate::parquet_table::{ParquetFile, read_footer};
 
@@ -212,9 +213,22 @@ impl SourceFiles {
     pub(crate) async fn footer(&self, entry: FileEntry, role: &str) -> Result<ParquetFile, RetrievalError> {
         let cell = cell(&self.footers, &(entry.location.clone(), entry.etag.clone()));
         let read = || async {
-            let file = read_footer(&self.stores, entry.clone(), role).await?;
+            let kept = self.stores.extension::<FooterCache>();
+            let known = kept.get(&entry);
+            let is_known = known.is_some();
+            let (metadata, schema) = match known {
+                Some(known) => known,
+                None => {
+                    let file = read_footer(&self.stores, entry.clone(), role).await?;
+                    (file.metadata, file.schema)
+                }
+            };
             let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok::<_, RetrievalError>((file.metadata, schemas.shared(file.schema)))
+            let schema = schemas.shared(schema);
+            if !is_known {
+                kept.put(&entry, &metadata, &schema);
+            }
+            Ok::<_, RetrievalError>((metadata, schema))
         };
         let (metadata, schema) = cell.get_or_try_init(read).await?;
         Ok(ParquetFile {

@@ -1,5 +1,6 @@
 //! All stores of a process: one client for each endpoint and bucket, built when first needed.
 
+use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ struct Inner {
     buckets: Mutex<HashMap<Url, Bucket>>,
     /// Stores that were found to honour conditions.
     proved: Mutex<HashSet<Url>>,
+    /// What others keep beside the stores, by its type.
+    extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// One client, as its users see it.
@@ -70,6 +73,7 @@ impl Stores {
             profile: OnceLock::new(),
             buckets: Mutex::default(),
             proved: Mutex::default(),
+            extensions: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -77,6 +81,14 @@ impl Stores {
     /// The options these stores were made with.
     pub fn options(&self) -> &StorageOptions {
         &self.inner.options
+    }
+
+    /// What a user of these stores keeps about what is in them, for as long as they live; all clones share it.
+    pub fn extension<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let mut extensions = self.inner.extensions.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = extensions.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        // What is kept by a type is of that type.
+        Arc::clone(kept).downcast().unwrap_or_default()
     }
 
     /// The store that `location` is in; use [`Location::path`] inside it.
