@@ -158,14 +158,10 @@ impl IntegerKeys {
     fn insert(&mut self, keys: &Int64Array, groups: &mut Vec<u32>) {
         let is_first = self.keys == 0;
         if let (Some(least), Some(greatest)) = (min(keys), max(keys)) {
-            match &mut self.dense {
-                None if is_first => self.dense = DenseKeys::new(least, greatest, self.rows),
-                None => {}
-                Some(dense) => {
-                    if !dense.grow(least, greatest, self.rows) {
-                        self.spread();
-                    }
-                }
+            if is_first && self.dense.is_none() {
+                self.dense = DenseKeys::new(least, greatest, self.rows);
+            } else if self.dense.as_mut().is_some_and(|dense| !dense.grow(least, greatest, self.rows)) {
+                self.spread();
             }
         }
         let found = &mut self.keys;
