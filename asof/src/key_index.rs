@@ -40,6 +40,14 @@ impl KeyIndex {
         }
     }
 
+    /// The most bytes that keys take because so many rows were announced; twice what they keep, while they grow.
+    pub(crate) fn reserve_bytes_max(&self, rows: usize) -> usize {
+        match self {
+            Self::Integer(_) => rows.saturating_mul(2 * size_of::<u32>()),
+            Self::Keyless | Self::Tuple(_) => 0,
+        }
+    }
+
     /// Group numbers of the rows, new tuples numbered; [`NO_GROUP`] where a key is null.
     pub(crate) fn insert(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
         match self {

@@ -150,7 +150,7 @@ async fn index_spine(
     let known = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
     if let Precision::Exact(rows) = known.num_rows {
         // Before there is that much of it: what cannot be held is an error, not the end of the process.
-        memory.try_resize(SlotIndexBuilder::row_bytes(rows))?;
+        memory.try_resize(builder.row_bytes(rows))?;
         builder.reserve(rows);
     }
     let partitions = input.output_partitioning().partition_count();

@@ -129,6 +129,8 @@ fn carry(
 ) -> Result<()> {
     let carries = spine.spans.carries(&locate.index);
     memory.try_grow(carries.len() * (2 * size_of::<Pick>() + size_of::<(u32, i64)>()))?;
+    picks.reserve_exact(2 * carries.len());
+    seen.reserve_exact(carries.len());
     let (mut best, mut latest) = (None, None);
     let mut next = 0;
     for Carry { before, into } in carries {
@@ -280,6 +282,10 @@ impl Emitter {
                     let bytes: usize = late.iter().map(|column| column.get_array_memory_size()).sum();
                     let held = emitter.memory.new_empty();
                     held.try_grow(bytes)?;
+                    if is_picked_again(&emitter.picks[picks.clone()]) {
+                        // Its columns are copied.
+                        held.try_grow(bytes)?;
+                    }
                     let batch = emitter.batch(&emitter.picks[picks], late)?;
                     let pieces = (0..batch.num_rows()).step_by(rows).map(move |first| {
                         let _held = &held;
@@ -390,6 +396,11 @@ fn whole(pieces: &[ArrayRef]) -> Result<ArrayRef> {
         [only] => Ok(ArrayRef::clone(only)),
         pieces => Ok(concat(&pieces.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?),
     }
+}
+
+/// Whether a row is picked several times; picks are sorted by row.
+fn is_picked_again(picks: &[Pick]) -> bool {
+    picks.array_windows().any(|[one, next]| one.row == next.row)
 }
 
 /// For each pick the place of its row among the rows, of which each is read once.

@@ -67,9 +67,9 @@ impl SlotIndexBuilder {
         Self { copies: true, ..self }
     }
 
-    /// Bytes that room for so many rows takes.
-    pub(crate) fn row_bytes(rows: usize) -> usize {
-        rows.saturating_mul(size_of::<u32>())
+    /// Bytes that room for so many rows takes, and their keys until they are counted.
+    pub(crate) fn row_bytes(&self, rows: usize) -> usize {
+        rows.saturating_mul(size_of::<u32>()).saturating_add(self.keys.reserve_bytes_max(rows))
     }
 
     /// Makes room for so many rows: memory that grows by doubling is filled twice.

@@ -89,9 +89,11 @@ impl Spans {
         while let Some(batch) = rows.try_next().await? {
             account.folded += batch.num_rows() as u64;
             fold.push(&batch)?;
-            self.memory.try_resize(state + fold.retained_bytes())?;
-            if fold.compaction_bytes().is_some() {
+            // What was beaten goes before anything fails for want of memory: few rows are the best before a cut.
+            let is_held = self.memory.try_resize(state + fold.retained_bytes()).is_ok();
+            if !is_held || fold.compaction_bytes().is_some() {
                 fold.compact()?;
+                self.memory.try_resize(state + fold.retained_bytes())?;
             }
             let placed = placing.spans(&batch)?;
             let seen = match placed.seen.is_empty() {

@@ -13,12 +13,14 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use backsight_asof::KeyCuts;
 use backsight_storage::Stores;
-use futures::TryStreamExt;
+use futures::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 
 use crate::error::RetrievalError;
+use crate::key_types::plain;
 use crate::narrow::fault;
 use crate::object_reader::{ObjectReader, decoded};
 use crate::parquet_table::{ParquetFile, ParquetTable};
@@ -32,6 +34,8 @@ const KEYS_MAX: usize = 32;
 /// Rows of a sample at most, in so many places.
 const SAMPLE_ROWS: u64 = 1 << 17;
 const SAMPLE_PLACES: u64 = 64;
+/// Row groups read at the same time.
+const GROUPS_AT_ONCE: usize = 8;
 /// A key that a sample has met less often says nothing.
 const MET_MIN: usize = 32;
 
@@ -75,10 +79,14 @@ pub(crate) async fn sample(
     spine: &ParquetTable,
     columns: &[String],
 ) -> Result<SpineSample, RetrievalError> {
-    let fields = columns.iter().map(|name| Ok(spine.column(name, "a join key")?.clone().with_nullable(true)));
+    // Dictionaries of many files may not fit into one.
+    let fields = columns.iter().map(|name| {
+        let field = spine.column(name, "a join key")?;
+        Ok(Field::new(field.name(), plain(field.data_type()).clone(), true))
+    });
     let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<Field>, RetrievalError>>()?));
     let places = places(spine.rows());
-    let mut batches = Vec::new();
+    let mut readings = Vec::new();
     let mut first = 0;
     for file in &spine.files {
         for (group, metadata) in file.metadata.row_groups().iter().enumerate() {
@@ -86,12 +94,14 @@ pub(crate) async fn sample(
             let selection = selection(&places, first..end);
             first = end;
             if !selection.is_empty() {
-                let read = read(stores, spine, file, group, &schema, RowSelection::from(selection)).await?;
-                batches.extend(read);
+                let selection = RowSelection::from(selection);
+                readings.push(read(stores, spine, file, group, &schema, selection).boxed());
             }
         }
     }
-    let rows = concat_batches(&schema, &batches).map_err(|e| bug(&e))?;
+    let batches: Vec<Vec<RecordBatch>> =
+        stream::iter(readings).buffered(GROUPS_AT_ONCE).try_collect().await?;
+    let rows = concat_batches(&schema, batches.iter().flatten()).map_err(|e| bug(&e))?;
     Ok(SpineSample { spine_rows: spine.rows(), rows })
 }
 

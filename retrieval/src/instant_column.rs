@@ -5,6 +5,7 @@ use backsight_registry::model::Tags;
 use datafusion::logical_expr::{Expr, cast};
 
 use crate::error::RetrievalError;
+use crate::key_types::plain;
 use crate::parquet_table::ParquetTable;
 
 /// The tag of a source that gives integer timestamps a unit.
@@ -106,12 +107,5 @@ pub(crate) fn find_spine_instant(
                 )
             },
         }),
-    }
-}
-
-fn plain(t: &DataType) -> &DataType {
-    match t {
-        DataType::Dictionary(_, value) => plain(value),
-        other => other,
     }
 }

@@ -14,7 +14,8 @@ pub(crate) fn is_float(t: &DataType) -> bool {
     matches!(plain(t), DataType::Float16 | DataType::Float32 | DataType::Float64)
 }
 
-fn plain(t: &DataType) -> &DataType {
+/// What a dictionary's entries are, or the type itself.
+pub(crate) fn plain(t: &DataType) -> &DataType {
     match t {
         DataType::Dictionary(_, value) => plain(value),
         other => other,

@@ -121,19 +121,26 @@ async fn try_prepare(
     let mut footers = Footers::read(&spine, &views, request.spine.timestamp_column.as_deref())?;
     narrow(stores, &spine, &views, profile.bounds(), &mut footers).await?;
     let footers = Arc::new(footers);
-    let input = PlanInput {
+    let mut input = PlanInput {
         spine: Arc::clone(&spine),
         profile,
         timestamp_column: request.spine.timestamp_column.clone(),
         created_cut: request.filter_by_created_timestamp,
         preserve_order: request.preserve_order,
         form,
-        sample: sampled(stores, &spine, request, &views, form).await?,
+        sample: None,
         views,
         spilling: Spilling::default(),
         footers,
     };
-    let mut plan = plan(&input, None)?;
+    let mut planned = plan(&input, None)?;
+    if planned.views.iter().any(|view| view.chosen.is_exchanged()) {
+        input.sample = sampled(stores, request, &input).await?;
+        if input.sample.is_some() {
+            planned = plan(&input, None)?;
+        }
+    }
+    let mut plan = planned;
     if spine.rows() == 0 {
         plan.notes.push("the spine has 0 rows: so has the dataset".to_owned());
     }
@@ -146,16 +153,16 @@ async fn try_prepare(
 /// Keys and instants of some rows of the spine, where keys may have to be cut.
 async fn sampled(
     stores: &Stores,
-    spine: &ParquetTable,
     request: &RetrievalRequest,
-    views: &[ViewInput],
-    form: FormChoice,
+    input: &PlanInput,
 ) -> Result<Option<SpineSample>, RetrievalError> {
+    let spine = &input.spine;
+    let views = input.views.iter();
     let keys: BTreeSet<String> =
-        views.iter().flat_map(|view| &view.resolved.keys).map(|key| key.spine_column.clone()).collect();
+        views.flat_map(|view| &view.resolved.keys).map(|key| key.spine_column.clone()).collect();
     // No key can have more rows than there are.
-    let may_be_heavy = form.key_rows().is_some_and(|rows| spine.rows() / 2 >= rows);
-    if keys.is_empty() || !may_be_heavy || keys.iter().any(|key| spine.schema.index_of(key).is_err()) {
+    let may_be_heavy = input.form.key_rows().is_some_and(|rows| spine.rows() / 2 >= rows);
+    if keys.is_empty() || !may_be_heavy {
         return Ok(None);
     }
     let instant = find_spine_instant(spine, request.spine.timestamp_column.as_deref())?;
