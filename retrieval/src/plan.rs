@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_
 use crate::choose::{ChosenForm, FormChoice, Spilling, is_exchanged};
 use crate::error::RetrievalError;
 use crate::footers::Footers;
-use crate::heavy_keys::{HeavyKeys, SpineSample};
+use crate::heavy_keys::SpineSample;
 use crate::instant_column::{instant_expr, instant_type};
 use crate::late_columns::ParquetColumns;
 use crate::parquet_table::{ParquetTable, streams_at_once};
@@ -193,10 +193,10 @@ fn cut_heavy_keys(
         let Some(heavy) = spine.cut(input, set, number)? else { continue };
         for view in exchanged {
             if let Some(view) = &mut scanned[view] {
-                let HeavyKeys { keys, spans, .. } = &heavy;
-                let reason = &view.chosen.reason;
-                view.chosen.reason =
-                    format!("{reason}; {keys} heavy keys are cut into {spans} spans of time");
+                let (keys, reason) = (heavy.keys, &view.chosen.reason);
+                let keys =
+                    if keys == 1 { "1 heavy key is".to_owned() } else { format!("{keys} heavy keys are") };
+                view.chosen.reason = format!("{reason}; {keys} cut into {} spans of time", heavy.spans);
             }
         }
     }
