@@ -3,8 +3,10 @@
 //! The column of accounts is null in a candidate. An account row is null everywhere else, its keys and its event time
 //! included, so it never matches and each one reaches exactly one partition of a hash exchange.
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
-use arrow::datatypes::{DataType, UInt64Type};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array, new_null_array};
+use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
 use datafusion::common::{DataFusionError, Result};
 
 /// The type of a column of accounts.
@@ -27,6 +29,14 @@ impl PartAccount {
         UInt64Array::from(vec![self.folded, SENT | self.sent])
     }
 
+    /// The same as a batch of `schema`, whose last column is the accounts'; every other one is null.
+    pub(crate) fn batch(self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let accounts: ArrayRef = Arc::new(self.rows());
+        let fields = schema.fields().iter().take(schema.fields().len().saturating_sub(1));
+        let nulls = fields.map(|field| new_null_array(field.data_type(), accounts.len()));
+        Ok(RecordBatch::try_new(Arc::clone(schema), nulls.chain([Arc::clone(&accounts)]).collect())?)
+    }
+
     /// Adds the accounts of a batch; returns how many of its rows are candidates.
     pub(crate) fn take(&mut self, column: &ArrayRef) -> Result<u64> {
         let Some(accounts) = column.as_primitive_opt::<UInt64Type>() else {
@@ -45,8 +55,6 @@ impl PartAccount {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::compute::concat;
 
     use super::*;

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{Case, Expr, Operator, binary_expr, lit};
 
 use crate::instants::{Instants, instant_column};
 use crate::key_index::NO_GROUP;
-use crate::slot_index::{SlotIndex, SlotIndexBuilder};
+use crate::slot_index::{SlotIndex, SlotIndexBuilder, as_u32};
 
 /// The type of a column of spans.
 pub(crate) const SPAN_TYPE: DataType = DataType::UInt32;
@@ -123,11 +123,6 @@ fn keys_and_instant(cuts: &RecordBatch) -> Result<(&[ArrayRef], &ArrayRef)> {
 /// The rows of each key; equal keys lie together.
 fn runs_of_keys(keys: &[ArrayRef]) -> Result<Vec<Range<usize>>> {
     Ok(arrow::compute::partition(keys)?.ranges())
-}
-
-/// Slots, and so spans, are below 2³² - 8.
-fn as_u32(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The cuts, ready to be held against rows: each is a slot that ends just before it.

@@ -15,7 +15,7 @@ use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::locate_rows::NarrowRow;
 use crate::search::Sought;
-use crate::slot_index::{NO_SLOT, SlotIndex};
+use crate::slot_index::{NO_SLOT, SlotIndex, as_u32};
 use crate::spec::LookupSpec;
 
 /// No row.
@@ -236,9 +236,4 @@ pub(crate) fn compare(
         Ordering::Equal => held_created.map_or(Ordering::Equal, |held| created.cmp(&held)),
         unequal => unequal,
     }
-}
-
-/// Slots of one index are below 2³² - 8, checked when it is built.
-pub(crate) fn as_u32(slot: usize) -> u32 {
-    u32::try_from(slot).unwrap_or(NO_SLOT)
 }

@@ -8,9 +8,10 @@ use rayon::iter::{
     IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator,
 };
 
-use crate::locate::{Candidate, Locate, NO_ROW, Rival, as_u32, compare, offer};
+use crate::locate::{Candidate, Locate, NO_ROW, Rival, compare, offer};
 use crate::outcome::Outcome;
 use crate::settle::Tied;
+use crate::slot_index::as_u32;
 
 /// Slots that one thread takes at a time.
 const STRETCH_SLOTS: usize = if cfg!(test) { 3 } else { 1 << 16 };

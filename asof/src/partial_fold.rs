@@ -22,10 +22,10 @@ use crate::fold_metrics::FoldMetrics;
 use crate::instants::instant_column;
 use crate::key_cuts::{Carry, SlotSpans};
 use crate::late::LateColumns;
-use crate::locate::{Locate, NO_ROW, as_u32};
+use crate::locate::{Locate, NO_ROW};
 use crate::locate_rows::LocateRows;
 use crate::settle::{Deciders, Tied, settle};
-use crate::slot_index::{SlotIndex, SlotIndexBuilder};
+use crate::slot_index::{SlotIndex, SlotIndexBuilder, as_u32};
 
 /// Units read ahead of the one that is handed on: enough to hide a store's latency.
 const UNITS_AT_ONCE: usize = 2;
@@ -99,7 +99,7 @@ async fn run(fold: PartFold) -> Result<impl Stream<Item = Result<RecordBatch>> +
     let last = Arc::clone(&emitter);
     let tail = futures::stream::once(async move {
         let mut batches = last.seen_batches(&seen)?;
-        batches.push(last.account_batch(PartAccount { folded, sent })?);
+        batches.push(PartAccount { folded, sent }.batch(&last.fold.schema)?);
         Ok::<_, DataFusionError>(futures::stream::iter(batches.into_iter().map(Ok)))
     });
     Ok(emitter.candidates().chain(tail.try_flatten()))
@@ -353,17 +353,6 @@ impl Emitter {
                 self.finish(columns, seen.len())
             })
             .collect()
-    }
-
-    fn account_batch(&self, account: PartAccount) -> Result<RecordBatch> {
-        let accounts: ArrayRef = Arc::new(account.rows());
-        let fields = self.fold.schema.fields();
-        let mut columns: Vec<ArrayRef> = fields[..fields.len() - 1]
-            .iter()
-            .map(|field| new_null_array(field.data_type(), accounts.len()))
-            .collect();
-        columns.push(accounts);
-        Ok(RecordBatch::try_new(Arc::clone(&self.fold.schema), columns)?)
     }
 
     /// The keys of slots, the span among them where keys are cut.

@@ -336,8 +336,8 @@ impl SlotIndex {
     }
 }
 
-/// Positions stay below [`ROWS_MAX`], checked when rows are pushed.
-fn as_u32(position: usize) -> u32 {
+/// Rows, and so slots and spans, stay below [`ROWS_MAX`], checked when rows are pushed.
+pub(crate) fn as_u32(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }
 

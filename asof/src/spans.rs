@@ -115,7 +115,7 @@ impl Spans {
             }
         }
         // Whether anybody has waited for the last one is not this end's to know.
-        let _ = put.send(self.account(account)).await;
+        let _ = put.send(account.batch(&self.schema)).await;
         Ok(())
     }
 
@@ -181,14 +181,6 @@ impl Spans {
         let place = columns.len() - 2;
         columns[place] = Arc::new(spans);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-
-    fn account(&self, account: PartAccount) -> Result<RecordBatch> {
-        let accounts: ArrayRef = Arc::new(account.rows());
-        let fields = self.schema.fields();
-        let nulls = fields[..fields.len() - 1].iter();
-        let nulls = nulls.map(|field| new_null_array(field.data_type(), accounts.len()));
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), nulls.chain([Arc::clone(&accounts)]).collect())?)
     }
 }
 

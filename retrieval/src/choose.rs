@@ -132,14 +132,6 @@ pub struct ChosenForm {
     pub spilled_bytes: u64,
 }
 
-impl ChosenForm {
-    /// Whether both sides are exchanged by key.
-    pub(crate) fn is_exchanged(&self) -> bool {
-        let forms = [JoinForm::SlotFold, JoinForm::CandidateFold, JoinForm::SpilledFold];
-        forms.iter().any(|form| is_exchanged(*form) && form.name() == self.form)
-    }
-}
-
 /// Processor time to read and index a row of the spine in one task, estimated: see docs/performance.md.
 const INDEX_NANOS: u64 = 200;
 /// Processor time to hash, copy, write, send, read and retain one column of one row, derived there from `train`.

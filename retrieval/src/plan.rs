@@ -103,6 +103,8 @@ pub struct PlannedView {
     pub is_last: bool,
     /// Rows that its scan produces.
     pub rows_scanned: u64,
+    /// Whether both sides of its join are exchanged by key.
+    pub is_exchanged: bool,
     /// How it is joined.
     pub chosen: ChosenForm,
 }
@@ -238,6 +240,7 @@ impl SetJoin {
                 is_keyed,
                 is_last,
                 rows_scanned: lookup.stats.rows,
+                is_exchanged: is_exchanged(lookup.form),
                 chosen: lookup.chosen,
             };
             folds.insert(view, fold);
@@ -266,6 +269,7 @@ struct Fold {
     is_keyed: bool,
     is_last: bool,
     rows_scanned: u64,
+    is_exchanged: bool,
     chosen: ChosenForm,
 }
 
@@ -464,6 +468,7 @@ fn arrange(
             is_keyed: fold.is_keyed,
             is_last: fold.is_last,
             rows_scanned: fold.rows_scanned,
+            is_exchanged: fold.is_exchanged,
             chosen: fold.chosen.clone(),
         });
         columns.push(Expr::Column(Column::new_unqualified(outcome_column(fold.lookup))));

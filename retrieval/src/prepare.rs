@@ -134,7 +134,7 @@ async fn try_prepare(
         footers,
     };
     let mut planned = plan(&input, None)?;
-    if planned.views.iter().any(|view| view.chosen.is_exchanged()) {
+    if planned.views.iter().any(|view| view.is_exchanged) {
         input.sample = sampled(stores, request, &input).await?;
         if input.sample.is_some() {
             planned = plan(&input, None)?;

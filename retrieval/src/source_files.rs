@@ -214,21 +214,14 @@ impl SourceFiles {
         let cell = cell(&self.footers, &(entry.location.clone(), entry.etag.clone()));
         let read = || async {
             let kept = self.stores.extension::<FooterCache>();
-            let known = kept.get(&entry);
-            let is_known = known.is_some();
-            let (metadata, schema) = match known {
-                Some(known) => known,
-                None => {
-                    let file = read_footer(&self.stores, entry.clone(), role).await?;
-                    (file.metadata, file.schema)
-                }
-            };
-            let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-            let schema = schemas.shared(schema);
-            if !is_known {
-                kept.put(&entry, &metadata, &schema);
+            if let Some(known) = kept.get(&entry) {
+                return Ok(known);
             }
-            Ok::<_, RetrievalError>((metadata, schema))
+            let file = read_footer(&self.stores, entry.clone(), role).await?;
+            let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+            let schema = schemas.shared(file.schema);
+            kept.put(&entry, &file.metadata, &schema);
+            Ok::<_, RetrievalError>((file.metadata, schema))
         };
         let (metadata, schema) = cell.get_or_try_init(read).await?;
         Ok(ParquetFile {
