@@ -133,6 +133,10 @@ impl BroadcastIndex {
         keys.seal();
         let groups = keys.groups();
         let Reading { mut rows_read, mut seen, .. } = read;
+        // Spine rows that are put near those of the same key come by key then.
+        let new = keys.sort();
+        rows_read.iter_mut().for_each(|row| row.group = new[row.group as usize]);
+        seen.iter_mut().flatten().for_each(|(group, _, _)| *group = new[*group as usize]);
         rows_read.sort_unstable();
         settle(&mut rows_read, &columns, &ties, &types(&spec.ties))?;
         let (starts, steps) = steps(&rows_read, groups);
@@ -165,12 +169,26 @@ impl BroadcastIndex {
             + seen
     }
 
-    /// The answers to the rows of a spine batch.
-    pub(crate) fn answers(&self, keys: &[ArrayRef], instants: &ArrayRef) -> Result<Vec<Answer>> {
-        let rows = instants.len();
-        let instants = Instants::of(instants.as_ref())?;
+    /// How many keys there are.
+    pub(crate) fn groups(&self) -> usize {
+        self.keys.groups()
+    }
+
+    /// The groups of the keys of a spine batch.
+    pub(crate) fn find(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
         let mut groups = Vec::with_capacity(rows);
         self.keys.find(keys, rows, &mut groups)?;
+        Ok(groups)
+    }
+
+    /// The answers to the rows of a spine batch, whose keys are of `groups`.
+    pub(crate) fn answers(
+        &self,
+        keys: &[ArrayRef],
+        groups: &[u32],
+        instants: &ArrayRef,
+    ) -> Result<Vec<Answer>> {
+        let instants = Instants::of(instants.as_ref())?;
         let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
         let sought: Vec<Sought> = groups
             .iter()

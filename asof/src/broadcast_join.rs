@@ -3,16 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array, UInt32Array};
+use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions, UInt8Array, UInt32Array};
 use arrow::buffer::NullBuffer;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use crate::broadcast_index::{BroadcastIndex, ROW_BYTES_MAX};
+use crate::clustered_runs::{OrderedRun, RUN_ROWS, Run};
 use crate::exec::PartitionJoin;
 use crate::fold_metrics::FoldMetrics;
+use crate::key_index::NO_GROUP;
+use crate::slot_index::is_worth_clustering;
 
 /// The lookups as the partitions of one task share them: indexed by the first that is asked for its rows.
 #[derive(Default)]
@@ -28,6 +32,8 @@ impl fmt::Debug for SharedLookups {
 
 struct Lookups {
     indexes: Vec<BroadcastIndex>,
+    /// The one with the most keys, by whose groups rows are clustered.
+    widest: usize,
     _memory: MemoryReservation,
 }
 
@@ -57,13 +63,77 @@ async fn run(
     for (index, counts) in lookups.indexes.iter().zip(&metrics.lookups) {
         counts.folded.add(index.rows());
     }
+    let rows_max = run_rows_max(&join, &lookups)?;
+    let memory =
+        MemoryConsumer::new("point-in-time join, runs of the spine").register(join.context.memory_pool());
     let spine = join.spine()?;
-    Ok(spine.map(move |batch| {
-        let batch = batch?;
-        let _timer = metrics.emit_time.timer();
-        metrics.spine_rows.add(batch.num_rows());
-        lookups.answer(&join, &batch)
+    let answering = Answering { join, lookups, metrics, spine, is_ended: false, rows_max, memory, run: None };
+    Ok(futures::stream::try_unfold(answering, |mut answering| async move {
+        Ok(answering.next().await?.map(|batch| (batch, answering)))
     }))
+}
+
+/// Rows of a run of the spine; 1 where rows come as they are.
+fn run_rows_max(join: &PartitionJoin, lookups: &Lookups) -> Result<usize> {
+    let keys = lookups.indexes.get(lookups.widest).map_or(usize::MAX, BroadcastIndex::groups);
+    let rows = join.spine_rows()?.map_or(RUN_ROWS, |rows| rows.min(RUN_ROWS));
+    let clusters = join.spec.clusters && !join.spec.spine_keys.is_empty() && is_worth_clustering(rows, keys);
+    Ok(if clusters { RUN_ROWS } else { 1 })
+}
+
+/// A spine on its way past the lookups.
+struct Answering {
+    join: PartitionJoin,
+    lookups: Arc<Lookups>,
+    metrics: FoldMetrics,
+    spine: SendableRecordBatchStream,
+    is_ended: bool,
+    rows_max: usize,
+    /// For the run.
+    memory: MemoryReservation,
+    run: Option<OrderedRun>,
+}
+
+impl Answering {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(run) = &mut self.run {
+                let _timer = self.metrics.emit_time.timer();
+                if let Some((batch, groups)) = run.next()? {
+                    return self.lookups.answer(&self.join, &batch, &groups).map(Some);
+                }
+                self.run = None;
+                self.memory.free();
+            }
+            if self.is_ended {
+                return Ok(None);
+            }
+            self.run = Some(self.collect().await?);
+        }
+    }
+
+    /// The next run. Where there is no memory for a long one it is short.
+    async fn collect(&mut self) -> Result<OrderedRun> {
+        let mut run = Run::default();
+        let mut has_room = true;
+        while has_room && !run.is_full(self.rows_max) {
+            let Some(batch) = self.spine.try_next().await? else {
+                self.is_ended = true;
+                break;
+            };
+            let _timer = self.metrics.emit_time.timer();
+            self.metrics.spine_rows.add(batch.num_rows());
+            let groups = match self.lookups.indexes.get(self.lookups.widest) {
+                Some(index) => index.find(&self.join.spine_keys(&batch), batch.num_rows())?,
+                None => vec![NO_GROUP; batch.num_rows()],
+            };
+            run.push(batch, &groups);
+            has_room = self.memory.try_resize(run.bytes()).is_ok();
+        }
+        let _timer = self.metrics.emit_time.timer();
+        let groups = self.lookups.indexes.get(self.lookups.widest).map_or(0, BroadcastIndex::groups);
+        run.ordered(groups, self.join.spec.spine_instant)
+    }
 }
 
 /// Reads and indexes every lookup.
@@ -89,17 +159,19 @@ async fn index(join: &PartitionJoin, metrics: &FoldMetrics) -> Result<Lookups> {
         indexes.push(index);
     }
     metrics.memory_bytes.set(memory.size());
-    Ok(Lookups { indexes, _memory: memory })
+    let widest = (0..indexes.len()).max_by_key(|&lookup| indexes[lookup].groups()).unwrap_or(0);
+    Ok(Lookups { indexes, widest, _memory: memory })
 }
 
 impl Lookups {
-    fn answer(&self, join: &PartitionJoin, batch: &RecordBatch) -> Result<RecordBatch> {
-        let keys: Vec<ArrayRef> =
-            join.spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
+    /// The answers beside a batch of the spine; `groups` are those of its keys in the widest lookup.
+    fn answer(&self, join: &PartitionJoin, batch: &RecordBatch, groups: &[u32]) -> Result<RecordBatch> {
+        let keys = join.spine_keys(batch);
         let instants = batch.column(join.spec.spine_instant);
         let mut columns = batch.columns().to_vec();
-        for index in &self.indexes {
-            let answers = index.answers(&keys, instants)?;
+        for (lookup, index) in self.indexes.iter().enumerate() {
+            let own = if lookup == self.widest { None } else { Some(index.find(&keys, batch.num_rows())?) };
+            let answers = index.answers(&keys, own.as_deref().unwrap_or(groups), instants)?;
             let matched: NullBuffer = answers.iter().map(|answer| answer.outcome.is_match()).collect();
             let ranks: Vec<u32> = answers.iter().map(|answer| answer.row).collect();
             let ranks = UInt32Array::new(ranks.into(), Some(matched.clone()));

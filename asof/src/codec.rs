@@ -135,6 +135,7 @@ fn encode(spec: &AsofSpec) -> Result<AsofJoin> {
         spine_instant: spec.spine_instant as u64,
         lookups: spec.lookups.iter().map(encode_lookup).collect(),
         first_outcome: spec.first_outcome as u64,
+        clusters: spec.clusters,
     })
 }
 
@@ -180,6 +181,7 @@ fn decode(message: AsofJoin) -> Result<AsofSpec> {
         spine_instant: position(message.spine_instant)?,
         lookups: message.lookups.into_iter().map(decode_lookup).collect::<Result<_>>()?,
         first_outcome: position(message.first_outcome)?,
+        clusters: message.clusters,
     })
 }
 
@@ -251,6 +253,7 @@ mod tests {
                 created_cut: true,
             }],
             first_outcome: 7,
+            clusters: true,
         };
         assert_eq!(decode(encode(&spec).unwrap()).unwrap(), spec);
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -10,6 +11,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
@@ -29,7 +31,7 @@ use crate::{naive, slot_fold, spilled_fold};
 /// Inputs: the spine, then one input a lookup. With keys, all inputs must be hash partitioned alike on them;
 /// without keys, and in the form that broadcasts, every spine partition reads each lookup whole. The late slot fold takes any
 /// partitions. Output: [`AsofSpec::output_schema`], one row
-/// for each spine row, in the spine's order inside a partition unless the form spills.
+/// for each spine row, in the spine's order inside a partition unless the form spills or the rows may be clustered.
 #[derive(Debug)]
 pub struct AsofJoinExec {
     spec: Arc<AsofSpec>,
@@ -98,6 +100,18 @@ impl AsofJoinExec {
     pub fn accounts(&self, partition: usize) -> Vec<(usize, FoldAccount)> {
         let accounts = fold_metrics::accounts(&self.metrics.clone_inner(), partition);
         accounts.into_iter().map(|(lookup, account)| (self.spec.first_outcome + lookup, account)).collect()
+    }
+
+    /// Whether the rows of a partition come by key and instant. Known from the first row on.
+    pub fn is_sorted(&self, partition: usize) -> bool {
+        fold_metrics::is_sorted(&self.metrics.clone_inner(), partition)
+    }
+
+    /// The columns by which sorted rows come, the most significant first: the keys, then the instant.
+    pub fn sort_columns(&self) -> Vec<String> {
+        let schema = self.inputs[0].schema();
+        let columns = self.spec.spine_keys.iter().chain([&self.spec.spine_instant]);
+        columns.map(|&column| schema.field(column).name().clone()).collect()
     }
 
     fn key_columns(&self, input: usize) -> Vec<Arc<dyn PhysicalExpr>> {
@@ -256,6 +270,18 @@ pub(crate) struct PartitionJoin {
 impl PartitionJoin {
     pub(crate) fn spine(&self) -> Result<SendableRecordBatchStream> {
         self.inputs[0].execute(self.partition, Arc::clone(&self.context))
+    }
+
+    /// The keys of a batch of the spine.
+    pub(crate) fn spine_keys(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        self.spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect()
+    }
+
+    /// About how many rows of the spine there are in a partition, if it is known.
+    pub(crate) fn spine_rows(&self) -> Result<Option<usize>> {
+        let known = StatisticsContext::new().compute(self.inputs[0].as_ref(), &StatisticsArgs::new())?;
+        let partitions = self.inputs[0].output_partitioning().partition_count();
+        Ok(known.num_rows.get_value().map(|rows| rows / partitions.max(1)))
     }
 
     pub(crate) fn spine_schema(&self) -> SchemaRef {

@@ -14,12 +14,11 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::late::{ColumnPieces, LateColumns};
 use crate::packed_rows::{Layout, Packed, Place};
+use crate::places::Places;
 use crate::row_set::RowSet;
 
 /// A column above this stays in pieces whatever its type: 32-bit offsets end at twice as much.
 const JOINED_BYTES_MAX: usize = 1 << 30;
-/// Ranks whose piece is looked up together.
-const BLOCK_RANKS: usize = if cfg!(test) { 2 } else { 1 << 12 };
 
 /// Columns of the members of a [`RowSet`], in the order of their ranks.
 #[derive(Debug)]
@@ -50,15 +49,6 @@ struct Unit {
     packed: Packed,
     /// `None` for those that are packed.
     columns: Vec<Option<ArrayRef>>,
-}
-
-/// In which piece a rank is.
-#[derive(Debug)]
-struct Places {
-    /// First rank of each piece, and one past the last.
-    starts: Vec<usize>,
-    /// For each block of ranks the piece of its first one.
-    blocks: Vec<usize>,
 }
 
 /// Reads `columns` of the rows in `rows`, `at_once` units at a time. About `gathered` rows will be gathered from them.
@@ -249,37 +239,6 @@ impl Column {
             Self::Joined(array) => array.get_buffer_memory_size(),
             Self::Apart(pieces) => pieces.iter().map(|array| array.get_buffer_memory_size()).sum(),
         }
-    }
-}
-
-impl Places {
-    fn new(rows: impl Iterator<Item = usize>) -> Self {
-        let mut starts = vec![0];
-        for rows in rows {
-            starts.push(starts.last().copied().unwrap_or(0) + rows);
-        }
-        let mut blocks = Vec::new();
-        let mut piece = 0;
-        for rank in (0..starts.last().copied().unwrap_or(0)).step_by(BLOCK_RANKS) {
-            while starts[piece + 1] <= rank {
-                piece += 1;
-            }
-            blocks.push(piece);
-        }
-        Self { starts, blocks }
-    }
-
-    fn rows(&self) -> usize {
-        self.starts.last().copied().unwrap_or(0)
-    }
-
-    #[inline]
-    fn of(&self, rank: usize) -> (usize, usize) {
-        let mut piece = self.blocks[rank / BLOCK_RANKS];
-        while self.starts[piece + 1] <= rank {
-            piece += 1;
-        }
-        (piece, rank - self.starts[piece])
     }
 }
 

@@ -6,10 +6,11 @@ use datafusion::physical_plan::metrics::{
     Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricsSet, Time,
 };
 
-/// The metrics that count a lookup's rows, and the label that says which lookup.
+/// The metrics that count a lookup's rows, the one that says how rows are put out, and the label that says which lookup.
 const FOLDED_ROWS: &str = "folded_rows";
 const SENT_ROWS: &str = "candidates_sent";
 const RECEIVED_ROWS: &str = "candidates_received";
+const SORTED: &str = "sorted";
 const LOOKUP_LABEL: &str = "lookup";
 
 /// What became of a lookup's rows on their way into a join.
@@ -35,6 +36,8 @@ pub(crate) struct FoldMetrics {
     pub(crate) spine_rows: Count,
     pub(crate) lookups: Vec<LookupMetrics>,
     pub(crate) slots: Gauge,
+    /// Whether rows are put out by key and instant.
+    pub(crate) sorted: Gauge,
     pub(crate) memory_bytes: Gauge,
     pub(crate) index_time: Time,
     pub(crate) fold_time: Time,
@@ -61,12 +64,19 @@ impl FoldMetrics {
             spine_rows: counter("spine_rows"),
             lookups: (0..lookups).map(of_lookup).collect(),
             slots: gauge("slots"),
+            sorted: gauge(SORTED),
             memory_bytes: gauge("memory_bytes"),
             index_time: time("index_time"),
             fold_time: time("fold_time"),
             emit_time: time("emit_time"),
         }
     }
+}
+
+/// Whether the rows of a partition are put out by key and instant, as far as is known.
+pub(crate) fn is_sorted(metrics: &MetricsSet, partition: usize) -> bool {
+    let mut metrics = metrics.iter().filter(|metric| metric.partition() == Some(partition));
+    metrics.any(|metric| metric.value().name() == SORTED && metric.value().as_usize() > 0)
 }
 
 /// The accounts of a partition so far, by lookup.

@@ -4,12 +4,12 @@ use std::hint::select_unpredictable;
 
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use arrow::buffer::NullBuffer;
 use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Int64Type};
-use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
+
+use crate::tuple_keys::TupleKeys;
 
 /// No group: the tuple has a null, or the spine does not know it.
 pub(crate) const NO_GROUP: u32 = u32::MAX;
@@ -76,6 +76,15 @@ impl KeyIndex {
         }
     }
 
+    /// Numbers the sealed keys anew, in ascending order of their values; returns the new number of each old one.
+    pub(crate) fn sort(&mut self) -> Vec<u32> {
+        match self {
+            Self::Keyless => vec![0],
+            Self::Integer(index) => index.sort(),
+            Self::Tuple(index) => index.sort(),
+        }
+    }
+
     /// Group numbers of the rows; [`NO_GROUP`] where a key is null or unknown.
     pub(crate) fn find(&self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
         match self {
@@ -90,7 +99,7 @@ impl KeyIndex {
         match self {
             Self::Keyless => 1,
             Self::Integer(index) => index.keys,
-            Self::Tuple(index) => index.ends.len(),
+            Self::Tuple(index) => index.len(),
         }
     }
 
@@ -100,9 +109,7 @@ impl KeyIndex {
             Self::Integer(index) => {
                 index.numbers.capacity() * 17 + index.dense.as_ref().map_or(0, |d| d.numbers.capacity() * 4)
             }
-            Self::Tuple(index) => {
-                index.bytes.capacity() + index.ends.capacity() * 8 + index.table.capacity() * 13
-            }
+            Self::Tuple(index) => index.memory_bytes(),
         }
     }
 }
@@ -221,6 +228,25 @@ impl IntegerKeys {
         self.dense = Some(dense);
     }
 
+    fn sort(&mut self) -> Vec<u32> {
+        let mut new = vec![NO_GROUP; self.keys];
+        let mut next = 0;
+        let mut renumber = |number: &mut u32| {
+            new[*number as usize] = next;
+            *number = next;
+            next += 1;
+        };
+        match &mut self.dense {
+            Some(dense) => dense.numbers.iter_mut().filter(|number| **number != NO_GROUP).for_each(renumber),
+            None => {
+                let mut numbers: Vec<(&i64, &mut u32)> = self.numbers.iter_mut().collect();
+                numbers.sort_unstable_by_key(|(key, _)| **key);
+                numbers.into_iter().for_each(|(_, number)| renumber(number));
+            }
+        }
+        new
+    }
+
     fn find(&self, keys: &Int64Array, groups: &mut Vec<u32>) {
         let number = |key: i64| match &self.dense {
             Some(dense) => dense.of(key),
@@ -244,90 +270,8 @@ fn offset(least: i64, key: i64) -> usize {
     usize::try_from(i128::from(key) - i128::from(least)).unwrap_or(usize::MAX)
 }
 
-fn group_number(len: usize) -> u32 {
+pub(crate) fn group_number(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(NO_GROUP)
-}
-
-/// Tuples of any types, compared by their row encoding.
-pub(crate) struct TupleKeys {
-    converter: RowConverter,
-    hasher: RandomState,
-    /// (hash, group number)
-    table: HashTable<(u64, u32)>,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl TupleKeys {
-    fn new(types: &[DataType]) -> Result<Self> {
-        Ok(Self {
-            converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
-            hasher: RandomState::with_seeds(1, 2, 3, 4),
-            table: HashTable::new(),
-            bytes: Vec::new(),
-            ends: Vec::new(),
-        })
-    }
-
-    fn insert(&mut self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
-        let rows = self.converter.convert_columns(keys)?;
-        let nulls = any_null(keys);
-        for (row, tuple) in rows.iter().enumerate() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                groups.push(NO_GROUP);
-                continue;
-            }
-            let tuple = tuple.as_ref();
-            let hash = self.hasher.hash_one(tuple);
-            let (bytes, ends) = (&self.bytes, &self.ends);
-            let found = self
-                .table
-                .find(hash, |&(h, number)| h == hash && slice(bytes, ends, number as usize) == tuple)
-                .map(|&(_, number)| number);
-            groups.push(match found {
-                Some(number) => number,
-                None => {
-                    let number = group_number(self.ends.len());
-                    self.bytes.extend_from_slice(tuple);
-                    self.ends.push(self.bytes.len());
-                    self.table.insert_unique(hash, (hash, number), |&(h, _)| h);
-                    number
-                }
-            });
-        }
-        Ok(())
-    }
-
-    fn find(&self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
-        let rows = self.converter.convert_columns(keys)?;
-        let nulls = any_null(keys);
-        for (row, tuple) in rows.iter().enumerate() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                groups.push(NO_GROUP);
-                continue;
-            }
-            let tuple = tuple.as_ref();
-            let hash = self.hasher.hash_one(tuple);
-            groups.push(
-                self.table
-                    .find(hash, |&(h, number)| {
-                        h == hash && slice(&self.bytes, &self.ends, number as usize) == tuple
-                    })
-                    .map_or(NO_GROUP, |&(_, number)| number),
-            );
-        }
-        Ok(())
-    }
-}
-
-/// Where any key of a tuple is null, be it a dictionary's null entry.
-pub(crate) fn any_null(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    keys.iter().fold(None, |nulls, key| NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref()))
-}
-
-fn slice<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
-    let start = if number == 0 { 0 } else { ends[number - 1] };
-    &bytes[start..ends[number]]
 }
 
 #[cfg(test)]
@@ -344,6 +288,37 @@ mod tests {
         index.seal();
         index.find(find, find[0].len(), &mut found).unwrap();
         (inserted, found)
+    }
+
+    #[test]
+    fn sorted_keys_are_numbered_by_their_values() {
+        let text = |keys: &[i64]| -> Vec<ArrayRef> {
+            let first: StringArray = keys.iter().map(|key| Some(format!("{}", key % 3))).collect();
+            let second: StringArray = keys.iter().map(|key| Some(format!("{key:04}"))).collect();
+            vec![Arc::new(first), Arc::new(second)]
+        };
+        let integers = |keys: &[i64]| -> Vec<ArrayRef> { vec![Arc::new(Int64Array::from(keys.to_vec()))] };
+        let near = [7, 3, 9, 3, 8, 7];
+        let far = [7, 3, 4000, 3, 8, 7];
+        let cases: [(&str, Vec<ArrayRef>, Vec<ArrayRef>, [u32; 6]); 3] = [
+            ("near", integers(&near), integers(&[3, 7, 8, 9, 5]), [1, 0, 3, 0, 2, 1]),
+            ("far", integers(&far), integers(&[3, 7, 8, 4000, 5]), [1, 0, 3, 0, 2, 1]),
+            // By remainder first: 3 | 4000 7 | 8
+            ("tuples", text(&far), text(&[3, 7, 4000, 8, 5]), [1, 0, 2, 0, 3, 1]),
+        ];
+        for (name, keys, sought, expected) in cases {
+            let types: Vec<DataType> = keys.iter().map(|key| key.data_type().clone()).collect();
+            let mut index = KeyIndex::new(&types).unwrap();
+            let (mut old, mut found) = (Vec::new(), Vec::new());
+            index.insert(&keys, 6, &mut old).unwrap();
+            index.seal();
+            let new = index.sort();
+            let renumbered: Vec<u32> = old.iter().map(|&old| new[old as usize]).collect();
+            assert_eq!(renumbered, expected, "{name}");
+            index.find(&sought, 5, &mut found).unwrap();
+            assert_eq!(found, [0, 1, 2, 3, NO_GROUP], "{name}");
+        }
+        assert_eq!(KeyIndex::new(&[]).unwrap().sort(), [0]);
     }
 
     #[test]

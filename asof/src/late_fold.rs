@@ -33,6 +33,7 @@ use crate::row_set::RowSet;
 use crate::settle::{Deciders, settle};
 use crate::slot_index::{RowSlot, RowSlots, SlotIndex, SlotIndexBuilder};
 use crate::spec::AsofSpec;
+use crate::spine_rows::{Numbered, SpineRows};
 
 /// Slots that one thread takes at a time, at least.
 const SLOTS_AT_ONCE: usize = 1 << 14;
@@ -62,17 +63,11 @@ pub(crate) struct WholeJoin {
 /// The spine and, for each of its rows, how each lookup ended.
 struct Answers {
     slots: RowSlots,
+    spine: SpineRows,
     /// The batches of each partition.
-    spine: Vec<Vec<Numbered>>,
+    dealt: Vec<Range<usize>>,
     lookups: Vec<LookupAnswers>,
     _memory: MemoryReservation,
-}
-
-/// A batch of the spine, and the number of its first row in the index.
-#[derive(Clone)]
-struct Numbered {
-    first_row: usize,
-    batch: RecordBatch,
 }
 
 struct LookupAnswers {
@@ -105,11 +100,11 @@ async fn run(
         Ok(answers) => Arc::clone(answers),
         Err(error) => return Err(DataFusionError::Shared(Arc::clone(error))),
     };
-    let batches = answers.spine[partition].clone();
+    metrics.sorted.set(usize::from(answers.slots.is_sorted()));
     let emit_time = metrics.emit_time.clone();
-    Ok(futures::stream::iter(batches).map(move |Numbered { first_row, batch }| {
+    Ok(futures::stream::iter(answers.dealt[partition].clone()).map(move |number| {
         let _timer = emit_time.timer();
-        answers.emit(&schema, first_row, &batch)
+        answers.emit(&schema, number)
     }))
 }
 
@@ -133,7 +128,9 @@ async fn answer(join: &WholeJoin, metrics: &FoldMetrics) -> Result<Answers> {
         lookups.push(columns_of(join, lookup, winners, slots.len(), &mut memory).await?);
     }
     metrics.memory_bytes.set(memory.size());
-    Ok(Answers { slots, spine, lookups, _memory: memory })
+    let spine = SpineRows::new(spine, &slots);
+    let dealt = evenly(spine.ranges(), join.inputs[0].output_partitioning().partition_count());
+    Ok(Answers { slots, spine, dealt, lookups, _memory: memory })
 }
 
 /// Reads all partitions of the spine, in parallel, and indexes their rows as they come.
@@ -141,12 +138,13 @@ async fn index_spine(
     join: &WholeJoin,
     metrics: &FoldMetrics,
     memory: &mut MemoryReservation,
-) -> Result<(Vec<Vec<Numbered>>, Arc<SlotIndex>)> {
+) -> Result<(Vec<Numbered>, Arc<SlotIndex>)> {
     let input = &join.inputs[0];
     let (schema, spec) = (input.schema(), &join.spec);
     let key_types: Vec<DataType> =
         spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
-    let mut builder = SlotIndexBuilder::new(&key_types, timestamp_unit(&schema, spec.spine_instant)?)?;
+    let unit = timestamp_unit(&schema, spec.spine_instant)?;
+    let mut builder = SlotIndexBuilder::new(&key_types, unit)?.clustering(spec.clusters);
     let known = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
     if let Precision::Exact(rows) = known.num_rows {
         // Before there is that much of it: what cannot be held is an error, not the end of the process.
@@ -196,21 +194,26 @@ async fn index_spine(
     memory.try_resize(batch_bytes + held + more)?;
     let index = builder.finish(join.context.session_config().target_partitions());
     memory.try_resize(batch_bytes + index.memory_bytes())?;
-    Ok((evenly(spine, rows), Arc::new(index)))
+    Ok((spine.into_iter().flatten().collect(), Arc::new(index)))
 }
 
-/// The same batches in the same order, dealt so that every partition has about as many of all `rows`: threads then end together.
-fn evenly(spine: Vec<Vec<Numbered>>, rows: usize) -> Vec<Vec<Numbered>> {
-    let partitions = spine.len();
-    let mut even: Vec<Vec<Numbered>> = vec![Vec::new(); partitions];
-    let mut dealt = 0;
-    for numbered in spine.into_iter().flatten() {
-        // By its middle row; there is a batch, so there is a row.
-        let middle = dealt + numbered.batch.num_rows() / 2;
-        dealt += numbered.batch.num_rows();
-        even[middle * partitions / rows.max(1)].push(numbered);
+/// Batches of so many rows in their order, dealt so that every partition has about as many of all rows: threads then end together.
+fn evenly(batches: &[Range<usize>], partitions: usize) -> Vec<Range<usize>> {
+    let rows: usize = batches.iter().map(Range::len).sum();
+    let mut dealt = Vec::with_capacity(partitions);
+    let (mut next, mut rows_before) = (0, 0);
+    for partition in 0..partitions {
+        let first = next;
+        // By the middle row.
+        while let Some(batch) = batches.get(next)
+            && (rows_before + batch.len() / 2) * partitions / rows.max(1) <= partition
+        {
+            rows_before += batch.len();
+            next += 1;
+        }
+        dealt.push(first..next);
     }
-    even
+    dealt
 }
 
 /// How each slot ended, in one lookup.
@@ -329,12 +332,13 @@ async fn locate_lookup(
 }
 
 impl Answers {
-    /// The answers beside a batch of the spine whose first row has number `first_row`.
-    fn emit(&self, schema: &SchemaRef, first_row: usize, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// The answers beside a batch of the spine.
+    fn emit(&self, schema: &SchemaRef, number: usize) -> Result<RecordBatch> {
+        let batch = self.spine.batch(number, &self.slots)?;
         let rows = batch.num_rows();
         let mut columns = batch.columns().to_vec();
         for lookup in &self.lookups {
-            lookup.emit(&self.slots, first_row..first_row + rows, &mut columns)?;
+            lookup.emit(&self.slots, self.spine.ranges()[number].clone(), &mut columns)?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
@@ -342,8 +346,8 @@ impl Answers {
 }
 
 impl LookupAnswers {
-    fn emit(&self, slots: &RowSlots, rows: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
-        let winners = rows.map(|row| match slots.of(row) {
+    fn emit(&self, slots: &RowSlots, places: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        let winners = places.map(|place| match slots.of(place) {
             RowSlot::Slot(slot) => self.winners[slot],
             RowSlot::Unmatchable(outcome) => Winner::none(outcome),
         });
@@ -373,34 +377,21 @@ mod tests {
 
     #[test]
     fn batches_are_dealt_evenly_and_in_order() {
-        let spine = |partitions: &[&[usize]]| {
-            let mut first_row = 0;
-            let mut batch = |rows: usize| {
-                let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
-                let numbered =
-                    Numbered { first_row, batch: RecordBatch::try_from_iter([("a", column)]).unwrap() };
-                first_row += rows;
-                numbered
-            };
-            partitions.iter().map(|rows| rows.iter().map(|&rows| batch(rows)).collect()).collect()
-        };
-        let table: [(&[&[usize]], &str); 5] = [
-            (&[&[2, 2, 2, 2], &[], &[2]], "2 2|2|2 2"),
-            (&[&[10], &[1, 1]], "10|1 1"),
-            (&[&[1, 1], &[10]], "1 1|10"),
-            (&[&[], &[]], "|"),
-            (&[&[8, 8, 8, 3]], "8 8 8 3"),
+        let table: [(&[usize], usize, &str); 5] = [
+            (&[2, 2, 2, 2, 2], 3, "2 2|2|2 2"),
+            (&[10, 1, 1], 2, "10|1 1"),
+            (&[1, 1, 10], 2, "1 1|10"),
+            (&[], 2, "|"),
+            (&[8, 8, 8, 3], 1, "8 8 8 3"),
         ];
-        for (given, expected) in table {
-            let rows = given.iter().flat_map(|rows| rows.iter()).sum();
-            let even = evenly(spine(given), rows);
-            let first_rows: Vec<usize> = even.iter().flatten().map(|numbered| numbered.first_row).collect();
-            assert!(first_rows.is_sorted(), "{given:?}");
-            let sizes = even.iter().map(|batches| {
-                let sizes: Vec<String> = batches.iter().map(|b| b.batch.num_rows().to_string()).collect();
+        for (given, partitions, expected) in table {
+            let batches: Vec<Range<usize>> = given.iter().map(|&rows| 0..rows).collect();
+            let sizes = |dealt: Range<usize>| {
+                let sizes: Vec<String> = given[dealt].iter().map(usize::to_string).collect();
                 sizes.join(" ")
-            });
-            assert_eq!(sizes.collect::<Vec<_>>().join("|"), expected, "{given:?}");
+            };
+            let even: Vec<String> = evenly(&batches, partitions).into_iter().map(sizes).collect();
+            assert_eq!(even.join("|"), expected, "{given:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod broadcast_join;
 mod candidates;
 mod candidates_exec;
 mod candidates_node;
+mod clustered_runs;
 mod codec;
 mod exec;
 mod fetched;
@@ -29,6 +30,7 @@ mod operator;
 mod outcome;
 mod packed_rows;
 mod partial_fold;
+mod places;
 mod planner;
 mod retained;
 mod row_set;
@@ -42,9 +44,11 @@ mod spans_node;
 mod spec;
 mod spill_file;
 mod spilled_fold;
+mod spine_rows;
 #[cfg(test)]
 mod tests;
 mod ties;
+mod tuple_keys;
 
 pub use candidates::CandidatesSpec;
 pub use candidates_node::CandidatesNode;

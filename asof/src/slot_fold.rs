@@ -1,6 +1,6 @@
 //! Runs one partition of the slot fold: collect the spine, fold each lookup in turn, emit.
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array};
+use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions, UInt8Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
@@ -17,6 +17,7 @@ use crate::fold_metrics::{FoldMetrics, LookupMetrics};
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
 use crate::spec::LookupSpec;
+use crate::spine_rows::{Numbered, SpineRows};
 
 /// The output of one partition.
 pub(crate) fn stream(
@@ -40,10 +41,11 @@ async fn run(
         let _timer = metrics.index_time.timer();
         spine.push(&join, batch, &mut memory)?;
     }
-    let (batches, index) = {
+    let (spine, index) = {
         let _timer = metrics.index_time.timer();
         spine.finish(&mut memory)?
     };
+    metrics.sorted.set(usize::from(index.rows.is_sorted()));
     metrics.slots.set(index.slots());
     let mut folded = Vec::with_capacity(join.spec.lookups.len());
     for (lookup, spec) in join.spec.lookups.iter().enumerate() {
@@ -59,24 +61,20 @@ async fn run(
     metrics.memory_bytes.set(memory.size());
     let emitter = Emitter {
         schema: Arc::clone(&join.schema),
+        spine,
         index,
         folded,
         _memory: memory,
         emit_time: metrics.emit_time.clone(),
     };
-    let mut first_row = 0;
-    let numbered = batches.into_iter().map(move |batch| {
-        let first = first_row;
-        first_row += batch.num_rows();
-        (first, batch)
-    });
-    Ok(futures::stream::iter(numbered).map(move |(first, batch)| emitter.emit(first, &batch)))
+    Ok(futures::stream::iter(0..emitter.batches()).map(move |number| emitter.emit(number)))
 }
 
 /// Rows of a spine, on their way to an index.
 pub(crate) struct SpineFold {
     builder: SlotIndexBuilder,
-    batches: Vec<RecordBatch>,
+    batches: Vec<Numbered>,
+    rows: usize,
     bytes: usize,
 }
 
@@ -85,8 +83,8 @@ impl SpineFold {
         let schema = join.spine_schema();
         let key_types: Vec<DataType> =
             join.spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
-        let builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?;
-        Ok(Self { builder, batches: Vec::new(), bytes: 0 })
+        let builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?.clustering(join.spec.clusters);
+        Ok(Self { builder, batches: Vec::new(), rows: 0, bytes: 0 })
     }
 
     /// Takes rows in; `memory` holds nothing else.
@@ -99,22 +97,22 @@ impl SpineFold {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let keys: Vec<ArrayRef> =
-            join.spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
-        self.builder.push(&keys, batch.column(join.spec.spine_instant))?;
+        self.builder.push(&join.spine_keys(&batch), batch.column(join.spec.spine_instant))?;
         self.bytes += get_record_batch_memory_size(&batch);
         memory.try_resize(self.bytes + self.builder.memory_bytes().0)?;
-        self.batches.push(batch);
+        let first_row = self.rows;
+        self.rows += batch.num_rows();
+        self.batches.push(Numbered { first_row, batch });
         Ok(())
     }
 
     /// The rows and their index.
-    pub(crate) fn finish(self, memory: &mut MemoryReservation) -> Result<(Vec<RecordBatch>, SlotIndex)> {
+    pub(crate) fn finish(self, memory: &mut MemoryReservation) -> Result<(SpineRows, SlotIndex)> {
         let (held, more) = self.builder.memory_bytes();
         memory.try_resize(self.bytes + held + more)?;
         let index = self.builder.finish(1);
         memory.try_resize(self.bytes + index.memory_bytes())?;
-        Ok((self.batches, index))
+        Ok((SpineRows::new(self.batches, &index.rows), index))
     }
 }
 
@@ -170,6 +168,7 @@ fn count(rows: u64) -> usize {
 /// Writes the answers beside the spine's rows.
 pub(crate) struct Emitter {
     pub(crate) schema: SchemaRef,
+    pub(crate) spine: SpineRows,
     pub(crate) index: SlotIndex,
     pub(crate) folded: Vec<FoldedLookup>,
     pub(crate) _memory: MemoryReservation,
@@ -177,11 +176,18 @@ pub(crate) struct Emitter {
 }
 
 impl Emitter {
-    /// The answers beside a batch of the spine whose first row has number `first_row`.
-    pub(crate) fn emit(&self, first_row: usize, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// How many batches there are.
+    pub(crate) fn batches(&self) -> usize {
+        self.spine.ranges().len()
+    }
+
+    /// The answers beside a batch of the spine.
+    pub(crate) fn emit(&self, number: usize) -> Result<RecordBatch> {
         let _timer = self.emit_time.timer();
+        let batch = self.spine.batch(number, &self.index.rows)?;
         let rows = batch.num_rows();
-        let slots: Vec<RowSlot> = (first_row..first_row + rows).map(|row| self.index.rows.of(row)).collect();
+        let slots: Vec<RowSlot> =
+            self.spine.ranges()[number].clone().map(|place| self.index.rows.of(place)).collect();
         let mut columns = batch.columns().to_vec();
         for folded in &self.folded {
             let mut sources = Vec::with_capacity(rows);

@@ -15,13 +15,19 @@ use arrow::array::ArrayRef;
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{
+    IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator,
+};
 
 use crate::instants::Instants;
 use crate::key_index::{KeyIndex, NO_GROUP};
 use crate::outcome::Outcome;
 use crate::search::{Sought, partition_points};
 
+/// Rows that one thread takes at a time, at least.
+const ROWS_AT_ONCE: usize = 1 << 16;
+/// Putting rows near those of the same key saves nothing where keys have fewer.
+const KEY_ROWS_MIN: usize = if cfg!(test) { 2 } else { 4 };
 /// Rows and slots are numbered with 32 bits in one partition.
 const ROWS_MAX: usize = (u32::MAX - 8) as usize;
 /// Among the slots of rows: the row serves none.
@@ -48,6 +54,7 @@ pub(crate) struct SlotIndexBuilder {
     /// Whether they are copies after all.
     copies: bool,
     instant_nulls: Vec<u32>,
+    clusters: bool,
 }
 
 impl SlotIndexBuilder {
@@ -59,7 +66,14 @@ impl SlotIndexBuilder {
             instants: Vec::new(),
             copies: false,
             instant_nulls: Vec::new(),
+            clusters: false,
         })
+    }
+
+    /// Whether the rows may be put in another order: by key and instant, those that have no slot last. That is done where many
+    /// rows share a key.
+    pub(crate) fn clustering(self, clusters: bool) -> Self {
+        Self { clusters, ..self }
     }
 
     /// For batches that nobody keeps: holding a part of one would hold all of it.
@@ -108,7 +122,7 @@ impl SlotIndexBuilder {
         let numbers = (self.groups.capacity() + self.instant_nulls.capacity()) * size_of::<u32>();
         let held = self.keys.memory_bytes() + numbers + instants;
         let groups = self.keys.groups() * 3 * 4 + self.keys.seal_bytes_max();
-        (held, self.groups.len() * (16 + 8) + groups)
+        (held, self.groups.len() * (16 + 8 + 4) + groups)
     }
 
     /// Sorts the rows of each key by their instants, on up to `threads` threads.
@@ -120,6 +134,13 @@ impl SlotIndexBuilder {
         }
         for &row in &self.instant_nulls {
             self.groups[row as usize] = NULL_INSTANT;
+        }
+        let clusters = self.clusters && is_worth_clustering(self.groups.len(), self.keys.groups());
+        if clusters {
+            let new = self.keys.sort();
+            self.groups.par_iter_mut().with_min_len(ROWS_AT_ONCE).for_each(|group| {
+                *group = new.get(*group as usize).copied().unwrap_or(*group);
+            });
         }
         // Where the rows of each key begin, once they lie together.
         let mut starts = vec![0_u32; self.keys.groups() + 1];
@@ -161,10 +182,21 @@ impl SlotIndexBuilder {
         slot_instants.truncate(slots);
         slot_instants.shrink_to_fit();
         slot_starts.push(as_u32(slots));
-        numbered.into_par_iter().for_each(|(part, first)| part.number(first, &row_groups));
-        let rows = RowSlots(row_groups.into_iter().map(AtomicU32::into_inner).collect());
+        let mut rows = RowSlots { slots: Vec::new(), order: None };
+        if clusters {
+            let groups: Vec<u32> = row_groups.into_iter().map(AtomicU32::into_inner).collect();
+            rows = RowSlots::clustered(&numbered, groups);
+        } else {
+            numbered.into_par_iter().for_each(|(part, first)| part.number(first, &row_groups));
+            rows.slots = row_groups.into_iter().map(AtomicU32::into_inner).collect();
+        }
         SlotIndex { keys: self.keys, unit: self.unit, slot_starts, slot_instants, rows }
     }
+}
+
+/// Whether so many rows of so many keys are to be put near those of the same key, if they may.
+pub(crate) fn is_worth_clustering(rows: usize, keys: usize) -> bool {
+    rows / KEY_ROWS_MIN >= keys
 }
 
 /// Ranges of groups with about as many rows each.
@@ -237,11 +269,18 @@ impl KeyedRows {
 
     /// Writes the slot of each row; the first slot of these keys has number `first`.
     fn number(&self, first: u32, row_slots: &[AtomicU32]) {
+        self.each(first, |_, row, slot| row_slots[row as usize].store(slot, Relaxed));
+    }
+
+    /// Tells of each row in order its place among these, its number, and its slot.
+    fn each(&self, first: u32, mut tell: impl FnMut(usize, u32, u32)) {
+        let mut place = 0;
         for (bounds, &start) in self.bounds.windows(2).zip(&self.starts) {
             let rows = &self.rows[bounds[0] as usize..bounds[1] as usize];
             for (same, slot) in rows.chunk_by(|one, other| one.0 == other.0).zip(first + start..) {
                 for &(_, row) in same {
-                    row_slots[row as usize].store(slot, Relaxed);
+                    tell(place, row, slot);
+                    place += 1;
                 }
             }
         }
@@ -259,26 +298,65 @@ pub(crate) struct SlotIndex {
     pub(crate) rows: RowSlots,
 }
 
-/// The slots of a spine's rows.
-pub(crate) struct RowSlots(Vec<u32>);
+/// The slots of a spine's rows, in the order in which these are put out.
+pub(crate) struct RowSlots {
+    slots: Vec<u32>,
+    /// The numbers of the rows, if that is not the order in which they came: by key and instant, those without a slot last.
+    order: Option<Vec<u32>>,
+}
 
 impl RowSlots {
-    /// How many rows there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// Rows by slot. `groups` says which of them have none, and gives its room.
+    fn clustered(parts: &[(&KeyedRows, u32)], mut groups: Vec<u32>) -> Self {
+        let slotless: Vec<(u32, u32)> = (0_u32..)
+            .zip(&groups)
+            .filter(|&(_, &group)| group >= NULL_KEY)
+            .map(|(row, &reason)| (row, reason))
+            .collect();
+        let mut order = vec![0; groups.len()];
+        let (mut slots_left, mut order_left) = (groups.as_mut_slice(), order.as_mut_slice());
+        let mut pieces = Vec::with_capacity(parts.len());
+        for &(part, first) in parts {
+            let (slots, slots_after) = slots_left.split_at_mut(part.rows.len());
+            let (order, order_after) = order_left.split_at_mut(part.rows.len());
+            (slots_left, order_left) = (slots_after, order_after);
+            pieces.push((part, first, slots, order));
+        }
+        pieces.into_par_iter().for_each(|(part, first, slots, order)| {
+            part.each(first, |place, row, slot| (slots[place], order[place]) = (slot, row));
+        });
+        for ((slot, place), (row, reason)) in slots_left.iter_mut().zip(order_left).zip(slotless) {
+            (*slot, *place) = (reason, row);
+        }
+        Self { slots: groups, order: Some(order) }
     }
 
-    /// The slot of a row.
-    pub(crate) fn of(&self, row: usize) -> RowSlot {
-        match self.0[row] {
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slot of the row that is put out at a place.
+    pub(crate) fn of(&self, place: usize) -> RowSlot {
+        match self.slots[place] {
             NULL_INSTANT => RowSlot::Unmatchable(Outcome::NullInstant),
             NULL_KEY => RowSlot::Unmatchable(Outcome::NullKey),
             slot => RowSlot::Slot(slot as usize),
         }
     }
 
+    /// The rows at each place, if they are not put out as they came.
+    pub(crate) fn order(&self) -> Option<&[u32]> {
+        self.order.as_deref()
+    }
+
+    /// Whether the rows are put out by key and instant, with none that has no place in such an order.
+    pub(crate) fn is_sorted(&self) -> bool {
+        self.order.is_some() && self.slots.last().is_none_or(|&slot| slot < NULL_KEY)
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<u32>()
+        (self.slots.capacity() + self.order.as_ref().map_or(0, Vec::capacity)) * size_of::<u32>()
     }
 }
 
@@ -385,5 +463,54 @@ mod tests {
         assert_eq!(index.first_at_or_after(0, 11), Some(1));
         assert_eq!(index.first_at_or_after(0, 10), Some(0));
         assert_eq!(index.first_at_or_after(0, 31), None);
+    }
+
+    #[test]
+    fn rows_are_put_near_those_of_their_key_where_keys_have_several() {
+        // Keys and instants; what comes out, as row and slot, `k` or `i` where the one or the other is null.
+        let table: [(&[(Option<i64>, Option<i64>)], &str); 4] = [
+            (
+                &[(Some(7), Some(3)), (Some(5), Some(9)), (Some(7), Some(1)), (Some(5), Some(9))],
+                "1:0 3:0 2:1 0:2",
+            ),
+            (&[(None, Some(3)), (Some(5), None), (Some(5), Some(2)), (Some(5), Some(1))], "3:0 2:1 0:k 1:i"),
+            (
+                &[(Some(7), Some(3)), (Some(5), Some(9)), (Some(6), Some(1)), (Some(5), Some(8))],
+                "0:0 1:2 2:3 3:1",
+            ),
+            (&[], ""),
+        ];
+        for (rows, expected) in table {
+            for (clusters, threads) in [(false, 1), (true, 1), (true, 3)] {
+                let mut builder =
+                    SlotIndexBuilder::new(&[DataType::Int64], TimeUnit::Second).unwrap().clustering(clusters);
+                let keys: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>());
+                let instants: ArrayRef =
+                    Arc::new(rows.iter().map(|row| row.1).collect::<TimestampSecondArray>());
+                builder.push(&[ArrayRef::clone(&keys)], &instants).unwrap();
+                let index = builder.finish(threads);
+                assert!(clusters || index.rows.order().is_none());
+                let place = |place: usize| {
+                    let row = index.rows.order().map_or(place, |order| order[place] as usize);
+                    match index.rows.of(place) {
+                        RowSlot::Slot(slot) => {
+                            assert_eq!(Some(index.slot_instants[slot]), rows[row].1);
+                            let mut groups = Vec::new();
+                            index.keys.find(&[keys.slice(row, 1)], 1, &mut groups).unwrap();
+                            assert_eq!(groups, [index.group_of(slot)]);
+                            format!("{row}:{slot}")
+                        }
+                        RowSlot::Unmatchable(Outcome::NullKey) => format!("{row}:k"),
+                        RowSlot::Unmatchable(_) => format!("{row}:i"),
+                    }
+                };
+                let found: Vec<String> = (0..rows.len()).map(place).collect();
+                if clusters {
+                    assert_eq!(found.join(" "), expected);
+                }
+                let has_slots = !expected.contains(['k', 'i']);
+                assert_eq!(index.rows.is_sorted(), index.rows.order().is_some() && has_slots);
+            }
+        }
     }
 }

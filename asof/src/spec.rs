@@ -88,6 +88,9 @@ pub struct AsofSpec {
     pub lookups: Vec<LookupSpec>,
     /// First number used in the names of the outcome columns, so that joins can be chained.
     pub first_outcome: usize,
+    /// Whether rows may come in another order than the spine's: near those of the same key, where that makes them easier to
+    /// write.
+    pub clusters: bool,
 }
 
 /// Name of the column that says how lookup number `lookup` ended for a row (see [`crate::Outcome`]).

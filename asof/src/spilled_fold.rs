@@ -24,10 +24,10 @@ use crate::exec::PartitionJoin;
 use crate::fold::LookupFold;
 use crate::fold_metrics::FoldMetrics;
 use crate::instants::{Instants, RoundUp, to_nanos};
-use crate::key_index::any_null;
 use crate::slot_fold::{Emitter, SpineFold, count_rows, fold_lookup};
 use crate::spec::LookupSpec;
 use crate::spill_file::{Bucket, BucketFile, BucketWriter, Deal};
+use crate::tuple_keys::any_null;
 
 /// Buckets of one cut.
 const BUCKETS: usize = 32;
@@ -115,16 +115,16 @@ struct Slices {
 /// A slice whose answers are being put out.
 struct Emission {
     emitter: Emitter,
-    batches: std::vec::IntoIter<RecordBatch>,
-    first_row: usize,
+    next: usize,
 }
 
 impl Emission {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(batch) = self.batches.next() else { return Ok(None) };
-        let first = self.first_row;
-        self.first_row += batch.num_rows();
-        self.emitter.emit(first, &batch).map(Some)
+        if self.next == self.emitter.batches() {
+            return Ok(None);
+        }
+        self.next += 1;
+        self.emitter.emit(self.next - 1).map(Some)
     }
 }
 
@@ -308,7 +308,7 @@ impl Run {
             let _timer = self.metrics.index_time.timer();
             spine.push(&self.join, batch, &mut memory)?;
         }
-        let (batches, index) = {
+        let (spine, index) = {
             let _timer = self.metrics.index_time.timer();
             spine.finish(&mut memory)?
         };
@@ -323,12 +323,13 @@ impl Run {
         self.metrics.memory_bytes.set_max(memory.size());
         let emitter = Emitter {
             schema: Arc::clone(&self.join.schema),
+            spine,
             index,
             folded,
             _memory: memory,
             emit_time: self.metrics.emit_time.clone(),
         };
-        Ok(Emission { emitter, batches: batches.into_iter(), first_row: 0 })
+        Ok(Emission { emitter, next: 0 })
     }
 }
 

@@ -136,8 +136,14 @@ async fn plan(
         ttl_nanos: Some(90 * 86_400 * 1_000_000_000),
         created_cut: false,
     };
-    let spec =
-        AsofSpec { form, spine_keys: vec![0], spine_instant: 1, lookups: vec![spec], first_outcome: 0 };
+    let spec = AsofSpec {
+        form,
+        spine_keys: vec![0],
+        spine_instant: 1,
+        lookups: vec![spec],
+        first_outcome: 0,
+        clusters: true,
+    };
     let late: Vec<Arc<dyn LateColumns>> = if is_late { vec![Arc::clone(whole) as _] } else { vec![] };
     let inputs = vec![spine.clone(), lookup.clone()];
     let logical = AsofJoinNode::try_new_late(Arc::new(spec), inputs, late).unwrap().into_plan();

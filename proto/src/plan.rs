@@ -1,7 +1,7 @@
 //! Plan nodes as they travel between scheduler and executors. Every message starts with a format version.
 
 /// The format of the messages below; executors refuse another one.
-pub const PLAN_FORMAT: u32 = 3;
+pub const PLAN_FORMAT: u32 = 4;
 
 /// A point-in-time join (`backsight-asof`). Columns are positions in the inputs' schemas.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -24,6 +24,9 @@ pub struct AsofJoin {
     /// First number of the outcome columns.
     #[prost(uint64, tag = "6")]
     pub first_outcome: u64,
+    /// Whether rows may come in another order than the spine's.
+    #[prost(bool, tag = "7")]
+    pub clusters: bool,
 }
 
 /// One right side of a point-in-time join.

@@ -8,6 +8,7 @@ use arrow::row::{RowConverter, SortField};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
@@ -19,13 +20,17 @@ const SAMPLE_ROWS_MIN: usize = 1024;
 /// Rows that tell what compressing a column saves.
 const COMPRESSED_ROWS_MAX: usize = 2048;
 
-/// How parts are encoded whose rows are like those of `sample`, their first batch.
+/// How parts are encoded whose rows are like those of `sample`, their first batch, and come in the order of `sorted_by`.
 ///
 /// A dictionary of values that seldom repeat is built, found too large and thrown away, which took a sixth of a
 /// retrieval's time for floating point features and a tenth for keys. Compressing 32-bit floats saves a tenth of their
 /// bytes and doubles what it costs to write them, and readers pay again; it is left out where it saves less than a sixth.
-pub(crate) fn writer_properties(sample: &RecordBatch) -> WriterProperties {
+pub(crate) fn writer_properties(
+    sample: &RecordBatch,
+    sorted_by: Option<Vec<SortingColumn>>,
+) -> WriterProperties {
     let mut properties = WriterProperties::builder()
+        .set_sorting_columns(sorted_by)
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by(concat!("backsight ", env!("CARGO_PKG_VERSION")).to_owned());
@@ -105,14 +110,14 @@ mod tests {
             ("float", Arc::new(rows.clone().map(|_| Some(1.0)).collect::<Float64Array>())),
         ];
         let sample = RecordBatch::try_from_iter(columns).unwrap();
-        let properties = writer_properties(&sample);
+        let properties = writer_properties(&sample, None);
         let has = |name: &str| properties.dictionary_enabled(&path(name));
         assert_eq!(
             ["key", "label", "words", "few", "float"].map(has),
             [false, true, true, true, false],
             "few: too few values to tell"
         );
-        let properties = writer_properties(&sample.slice(0, 10));
+        let properties = writer_properties(&sample.slice(0, 10), None);
         assert!(properties.dictionary_enabled(&path("key")));
     }
 
@@ -135,7 +140,7 @@ mod tests {
         ];
         let sample = RecordBatch::try_from_iter(columns).unwrap();
         let compression =
-            |sample: &RecordBatch, name: &str| writer_properties(sample).compression(&path(name));
+            |sample: &RecordBatch, name: &str| writer_properties(sample, None).compression(&path(name));
         let zstd = Compression::ZSTD(ZstdLevel::try_new(1).unwrap());
         let found = ["noise", "steps", "coarse"].map(|name| compression(&sample, name));
         assert_eq!(found, [Compression::UNCOMPRESSED, zstd, zstd]);
@@ -149,7 +154,7 @@ mod tests {
         let columns: [(&str, ArrayRef); 2] = [("at", Arc::new(instants)), ("x", Arc::new(features))];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let mut file = Vec::new();
-        let properties = Some(writer_properties(&batch));
+        let properties = Some(writer_properties(&batch, None));
         let mut writer = parquet::arrow::ArrowWriter::try_new(&mut file, batch.schema(), properties).unwrap();
         writer.write(&batch).unwrap();
         let footer = writer.close().unwrap();

@@ -51,6 +51,7 @@ mod scan;
 mod scanned_views;
 mod shard_run;
 mod shards;
+mod sorted_rows;
 mod source_check;
 mod source_files;
 mod spine;

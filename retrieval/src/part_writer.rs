@@ -30,6 +30,7 @@ use crate::part_file::PartFile;
 use crate::plan::PlannedView;
 use crate::progress::Progress;
 use crate::report::Tally;
+use crate::sorted_rows::SortedRows;
 use crate::staging::{PartSink, Staged, StagingLog};
 
 /// What parts are written with: found in the session's extensions where the operator runs.
@@ -196,7 +197,7 @@ impl ExecutionPlan for PartWriteExec {
         let (spec, schema) = (Arc::clone(&self.spec), self.schema());
         let output = Arc::clone(&schema);
         let stream = futures::stream::once(async move {
-            let mut record = write_part(input, &spec, &write, number).await?;
+            let mut record = write_part(input, joins.as_ref(), partition, &spec, &write, number).await?;
             record.folds = fold_accounts(joins.as_ref(), partition);
             record.bytes_spilled = bytes_spilled(joins.as_ref(), partition);
             let json = serde_json::to_string(&record)
@@ -286,11 +287,14 @@ fn check_order(last: &mut Option<u64>, ids: &[u64]) -> std::result::Result<(), R
     Ok(())
 }
 
+/// Writes what comes in `input`, a partition of `plan`, as a part; `number` is that of the partition in the whole plan.
 async fn write_part(
     mut input: SendableRecordBatchStream,
+    plan: &dyn ExecutionPlan,
+    partition: usize,
     spec: &PartSpec,
     write: &WriteContext,
-    partition: usize,
+    number: usize,
 ) -> Result<PartRecord> {
     let schema = dataset_schema(input.schema().as_ref(), spec.dataset_columns);
     let output = output_location(spec)?;
@@ -303,10 +307,10 @@ async fn write_part(
             ..PlannedView::default()
         })
         .collect();
-    let part = spec.part_base + partition;
+    let part = spec.part_base + number;
     let name = format!("part-{part:05}-{}.parquet", uuid::Uuid::new_v4().simple());
-    let mut record = PartRecord::empty(name, partition, Tally::new(&views));
-    let mut file: Option<PartFile> = None;
+    let mut record = PartRecord::empty(name, number, Tally::new(&views));
+    let mut file: Option<(PartFile, SortedRows)> = None;
     let mut last_id = None;
     // What comes from below stays what it is: only who runs the task can tell a lost shuffle file.
     while let Some(batch) = input.try_next().await? {
@@ -323,18 +327,21 @@ async fn write_part(
         let columns = batch.columns()[..spec.dataset_columns].to_vec();
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns)
             .map_err(|e| RetrievalError::Bug { message: e.to_string() })?;
-        let file = match &mut file {
-            Some(file) => file,
+        let (file, sorted) = match &mut file {
+            Some(begun) => begun,
             none => {
                 let sink =
                     PartSink::create(&write.stores, &write.log, &output, &spec.attempt, &record.name).await?;
-                none.insert(PartFile::new(sink, Arc::clone(&schema), writer_properties(&rows))?)
+                let sorted = SortedRows::of(plan, partition, &schema);
+                let properties = writer_properties(&rows, sorted.claim());
+                none.insert((PartFile::new(sink, Arc::clone(&schema), properties)?, sorted))
             }
         };
+        sorted.check(&rows)?;
         file.write(&rows).await?;
         write.progress.add_rows_written(batch.num_rows() as u64);
     }
-    if let Some(file) = file {
+    if let Some((file, _)) = file {
         let (staged, bytes) = file.finish().await?;
         record.bytes = bytes;
         record.staged = Some(staged);

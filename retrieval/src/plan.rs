@@ -162,12 +162,17 @@ pub fn plan(input: &PlanInput, shard: Option<&ShardSpec>) -> Result<RetrievalPla
     // Broadcasts come last: the spine streams past them, so they see it in the tasks that write.
     let exchanges = folded.len();
     let mut folds = BTreeMap::new();
+    let joins = exchanges + broadcast.len();
     let mut first_outcome = 0;
     for (place, join) in folded.into_iter().chain(broadcast).enumerate() {
-        // A sort is an exchange, too: what the join has counted stays on its other side.
-        let is_last = place + 1 >= exchanges && !input.preserve_order;
-        let is_keyed = !sets[join.set].columns.is_empty();
-        first_outcome += join.add(&mut plan, &spine, first_outcome, is_keyed, is_last, &mut folds)?;
+        let placed = Placed {
+            first_outcome,
+            is_keyed: !sets[join.set].columns.is_empty(),
+            // A sort is an exchange, too: what the join has counted stays on its other side.
+            is_last: place + 1 >= exchanges && !input.preserve_order,
+            clusters: place + 1 == joins && !input.preserve_order,
+        };
+        first_outcome += join.add(&mut plan, &spine, placed, &mut folds)?;
     }
     scans.extend(view_scans.into_values());
     let mut notes = std::mem::take(&mut spine.notes);
@@ -222,11 +227,10 @@ impl SetJoin {
         self,
         plan: &mut LogicalPlan,
         spine: &SpinePlan,
-        first_outcome: usize,
-        is_keyed: bool,
-        is_last: bool,
+        placed: Placed,
         folds: &mut BTreeMap<usize, Fold>,
     ) -> Result<usize, RetrievalError> {
+        let Placed { first_outcome, is_keyed, is_last, clusters } = placed;
         let mut inputs = vec![plan.clone()];
         let (mut lookups, mut late) = (Vec::new(), Vec::new());
         let mut form = None;
@@ -254,12 +258,24 @@ impl SetJoin {
         if is_exchanged(form) {
             spine_keys.extend(spine.spans.get(&self.set).map(|spans| spans.column));
         }
-        let spec = AsofSpec { form, spine_keys, spine_instant: spine.instant, first_outcome, lookups };
+        let spine_instant = spine.instant;
+        let spec = AsofSpec { form, spine_keys, spine_instant, first_outcome, lookups, clusters };
         *plan = AsofJoinNode::try_new_late(Arc::new(spec), inputs, late)
             .map_err(RetrievalError::from_engine)?
             .into_plan();
         Ok(count)
     }
+}
+
+/// Where a join stands among those of a plan.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    first_outcome: usize,
+    is_keyed: bool,
+    /// See [`PlannedView::is_last`].
+    is_last: bool,
+    /// Whether the order of its rows is its own.
+    clusters: bool,
 }
 
 /// Where and how a view's rows are folded.

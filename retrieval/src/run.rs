@@ -222,7 +222,7 @@ async fn write_empty(
     let name = format!("part-00000-{}.parquet", attempt.name());
     let output = attempt.output().location();
     let sink = PartSink::create(stores, log, output, attempt.name(), &name).await?;
-    let properties = writer_properties(&RecordBatch::new_empty(Arc::clone(schema)));
+    let properties = writer_properties(&RecordBatch::new_empty(Arc::clone(schema)), None);
     let (staged, bytes) = PartFile::new(sink, Arc::clone(schema), properties)?.finish().await?;
     Ok(PartRecord { bytes, staged: Some(staged), ..PartRecord::empty(name, 0, Tally::default()) })
 }

@@ -77,6 +77,7 @@ impl Case {
             spine_instant: keys + 1,
             lookups: lookups.collect(),
             first_outcome: first,
+            clusters: true,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Random joins: every form gives the oracle's rows, whatever the layout.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -8,7 +10,9 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 
 use super::cases::{Case, any_case};
-use super::running::{Layout, accounts, answers, any_layout, logical, plan, rows, session, unlimited};
+use super::running::{
+    Layout, accounts, answers, any_layout, logical, plan, rows, session, sorted_rows, unlimited,
+};
 use crate::spec::JoinForm;
 
 /// The same data in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for more and for other data.
@@ -94,6 +98,35 @@ fn broadcast_features_give_the_oracles_rows_in_any_layout() {
             agree(&runtime, &case, &broadcast)
         })
         .unwrap();
+}
+
+#[test]
+fn rows_that_are_said_to_be_sorted_are() {
+    let runtime = runtime();
+    let form = prop::sample::select(vec![
+        JoinForm::SlotFold,
+        JoinForm::LateFold,
+        JoinForm::CandidateFold,
+        JoinForm::Broadcast,
+        JoinForm::SpilledFold,
+    ]);
+    let claimed = RefCell::new(BTreeSet::new());
+    runner(400)
+        .run(&(any_case(), any_layout(), form), |(case, layout, form)| {
+            let state = session(&layout, unlimited());
+            let sorted = ok(runtime.block_on(async {
+                let plan = plan(&state, &logical(&case, form, &layout)?).await?;
+                sorted_rows(&state, &plan).await
+            }))?;
+            if sorted > 0 {
+                prop_assert!(layout.clusters);
+                claimed.borrow_mut().insert(form);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let expected = BTreeSet::from([JoinForm::SlotFold, JoinForm::LateFold, JoinForm::CandidateFold]);
+    assert_eq!(claimed.into_inner(), expected, "the others sort a part of their rows at a time");
 }
 
 #[test]

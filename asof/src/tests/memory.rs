@@ -83,6 +83,7 @@ pub(super) async fn joined_by(
         spine_instant: 2,
         lookups: (0..lookups.len()).map(lookup).collect(),
         first_outcome: 0,
+        clusters: true,
     };
     let tables = std::iter::once(spine).chain(lookups).enumerate();
     let inputs =

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::MemTable;
 use datafusion::common::{Column, Result};
@@ -12,6 +14,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::physical_plan::common::collect as collect_stream;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -44,6 +47,8 @@ pub(super) struct Layout {
     pub(super) above: Above,
     /// Where keys are cut, as keys and seconds: forms that exchange rows are given these cuts.
     pub(super) cuts: Vec<Cut>,
+    /// Whether the joins may put rows in another order.
+    pub(super) clusters: bool,
 }
 
 /// What stands above the join, for the optimizer to push down or not.
@@ -66,6 +71,7 @@ impl Layout {
             first_join: usize::MAX,
             above: Above::Nothing,
             cuts: Vec::new(),
+            clusters: false,
         }
     }
 }
@@ -75,7 +81,7 @@ pub(super) fn any_layout() -> impl Strategy<Value = Layout> {
     let above = prop::sample::select(vec![Above::Nothing, Above::Reversal, Above::SpineFilter]);
     let shuffle = prop::option::weighted(0.8, any::<u64>());
     let first_join = prop_oneof![2 => Just(usize::MAX), 1 => Just(1)];
-    let joins = (first_join, above, any_cuts());
+    let joins = (first_join, above, any_cuts(), prop::bool::weighted(0.8));
     (1_usize..=5, 1_usize..=7, 1_usize..=3, 1_usize..=2, shuffle, joins).prop_map(
         |(
             target_partitions,
@@ -83,7 +89,7 @@ pub(super) fn any_layout() -> impl Strategy<Value = Layout> {
             input_partitions,
             repeats,
             shuffle,
-            (first_join, above, cuts),
+            (first_join, above, cuts, clusters),
         )| {
             Layout {
                 target_partitions,
@@ -94,6 +100,7 @@ pub(super) fn any_layout() -> impl Strategy<Value = Layout> {
                 first_join,
                 above,
                 cuts,
+                clusters,
             }
         },
     )
@@ -180,7 +187,7 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
         joined = LogicalPlanBuilder::from(joined).project(columns.into_iter().chain([number]))?.build()?;
     }
     let join = |first: usize, end: usize, mut inputs: Vec<LogicalPlan>| -> Result<LogicalPlan> {
-        let mut spec = case.spec(form, first, end);
+        let mut spec = AsofSpec { clusters: layout.clusters, ..case.spec(form, first, end) };
         let mut late: Vec<Arc<dyn LateColumns>> = Vec::new();
         if reads_late(form) {
             for (number, lookup) in (first..end).zip(&mut spec.lookups) {
@@ -271,6 +278,34 @@ pub(super) fn accounts(plan: &Arc<dyn ExecutionPlan>) -> FoldAccount {
         all.received += below.received;
     }
     all
+}
+
+/// Of the topmost join of a plan: how many rows it puts out and says to be sorted.
+pub(super) async fn sorted_rows(state: &SessionState, plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
+    let Some(join) = plan.downcast_ref::<AsofJoinExec>() else {
+        return match plan.children().as_slice() {
+            [child] => Box::pin(sorted_rows(state, child)).await,
+            _ => Ok(0),
+        };
+    };
+    let mut sorted = 0;
+    for partition in 0..join.properties().output_partitioning().partition_count() {
+        let batches = collect_stream(join.execute(partition, state.task_ctx())?).await?;
+        if join.is_sorted(partition) {
+            let rows = concat_batches(&join.schema(), &batches)?;
+            let columns: Vec<ArrayRef> = join
+                .sort_columns()
+                .iter()
+                .map(|name| ArrayRef::clone(rows.column_by_name(name).unwrap()))
+                .collect();
+            assert!(columns.iter().all(|column| column.logical_null_count() == 0));
+            let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+            let comparable = RowConverter::new(fields)?.convert_columns(&columns)?;
+            assert!(comparable.iter().is_sorted(), "{rows:?}");
+            sorted += rows.num_rows();
+        }
+    }
+    Ok(sorted)
 }
 
 /// Numbers of the rows, each `repeats` times, in the layout's order.

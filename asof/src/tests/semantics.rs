@@ -88,6 +88,7 @@ impl Question {
                 created_cut: self.created_cut,
             }],
             first_outcome: 0,
+            clusters: true,
         };
         let spine = self.spine.iter().enumerate();
         let spine = spine.map(|(row, &(key, at))| (Some(row as i64), key, at, None)).collect::<Vec<_>>();
@@ -331,6 +332,7 @@ fn dictionaries_in_another_order_in_every_batch_still_fit_their_keys() {
             created_cut: false,
         }],
         first_outcome: 0,
+        clusters: true,
     };
     let spine = scan("spine", Arc::clone(&schema), vec![batches.clone()]).unwrap();
     let words = scan("words", Arc::clone(&schema), vec![batches]).unwrap();

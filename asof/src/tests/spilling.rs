@@ -225,6 +225,7 @@ fn wide_winners_keep_within_the_limit() {
             created_cut: false,
         }],
         first_outcome: 0,
+        clusters: true,
     };
     let run = |form: JoinForm, runtime: Arc<RuntimeEnv>| {
         super::forms_agree::runtime().block_on(async {

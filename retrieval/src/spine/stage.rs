@@ -243,7 +243,7 @@ async fn write(
     let store = stores.open(target)?;
     let sink = BufWriter::new(store, target.path());
     let failed = |error: ParquetError| of_writer(error, target);
-    let properties = writer_properties(&first);
+    let properties = writer_properties(&first, None);
     let mut writer = AsyncArrowWriter::try_new(sink, first.schema(), Some(properties)).map_err(failed)?;
     let mut result = writer.write(&first).await.map_err(failed);
     while result.is_ok() {

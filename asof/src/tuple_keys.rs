@@ -1,0 +1,118 @@
+//! Numbers of key tuples of any types, compared by their row encoding.
+
+use ahash::RandomState;
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result;
+use hashbrown::HashTable;
+
+use crate::key_index::{NO_GROUP, group_number};
+
+/// Distinct tuples, numbered in order of first sight.
+pub(crate) struct TupleKeys {
+    converter: RowConverter,
+    hasher: RandomState,
+    /// (hash, group number)
+    table: HashTable<(u64, u32)>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl TupleKeys {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 13
+    }
+
+    /// Numbers them anew in ascending order, which is that of their encodings; returns the new number of each old one.
+    pub(crate) fn sort(&mut self) -> Vec<u32> {
+        let mut order: Vec<usize> = (0..self.ends.len()).collect();
+        order.sort_unstable_by_key(|&number| slice(&self.bytes, &self.ends, number));
+        let mut new = vec![NO_GROUP; order.len()];
+        let (mut bytes, mut ends) =
+            (Vec::with_capacity(self.bytes.len()), Vec::with_capacity(self.ends.len()));
+        for (place, &number) in order.iter().enumerate() {
+            new[number] = group_number(place);
+            bytes.extend_from_slice(slice(&self.bytes, &self.ends, number));
+            ends.push(bytes.len());
+        }
+        (self.bytes, self.ends) = (bytes, ends);
+        self.table.iter_mut().for_each(|(_, number)| *number = new[*number as usize]);
+        new
+    }
+
+    pub(crate) fn new(types: &[DataType]) -> Result<Self> {
+        Ok(Self {
+            converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
+            hasher: RandomState::with_seeds(1, 2, 3, 4),
+            table: HashTable::new(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        })
+    }
+
+    pub(crate) fn insert(&mut self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
+        let rows = self.converter.convert_columns(keys)?;
+        let nulls = any_null(keys);
+        for (row, tuple) in rows.iter().enumerate() {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                groups.push(NO_GROUP);
+                continue;
+            }
+            let tuple = tuple.as_ref();
+            let hash = self.hasher.hash_one(tuple);
+            let (bytes, ends) = (&self.bytes, &self.ends);
+            let found = self
+                .table
+                .find(hash, |&(h, number)| h == hash && slice(bytes, ends, number as usize) == tuple)
+                .map(|&(_, number)| number);
+            groups.push(match found {
+                Some(number) => number,
+                None => {
+                    let number = group_number(self.ends.len());
+                    self.bytes.extend_from_slice(tuple);
+                    self.ends.push(self.bytes.len());
+                    self.table.insert_unique(hash, (hash, number), |&(h, _)| h);
+                    number
+                }
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn find(&self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
+        let rows = self.converter.convert_columns(keys)?;
+        let nulls = any_null(keys);
+        for (row, tuple) in rows.iter().enumerate() {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                groups.push(NO_GROUP);
+                continue;
+            }
+            let tuple = tuple.as_ref();
+            let hash = self.hasher.hash_one(tuple);
+            groups.push(
+                self.table
+                    .find(hash, |&(h, number)| {
+                        h == hash && slice(&self.bytes, &self.ends, number as usize) == tuple
+                    })
+                    .map_or(NO_GROUP, |&(_, number)| number),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Where any key of a tuple is null, be it a dictionary's null entry.
+pub(crate) fn any_null(keys: &[ArrayRef]) -> Option<NullBuffer> {
+    keys.iter().fold(None, |nulls, key| NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref()))
+}
+
+fn slice<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
+    let start = if number == 0 { 0 } else { ends[number - 1] };
+    &bytes[start..ends[number]]
+}
