@@ -12,10 +12,9 @@ use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use crate::broadcast_index::{BroadcastIndex, ROW_BYTES_MAX};
-use crate::clustered_runs::{OrderedRun, RUN_ROWS, Run};
+use crate::clustered_runs::{RUN_ROWS, Run};
 use crate::exec::PartitionJoin;
 use crate::fold_metrics::FoldMetrics;
-use crate::key_index::NO_GROUP;
 use crate::slot_index::is_worth_clustering;
 
 /// The lookups as the partitions of one task share them: indexed by the first that is asked for its rows.
@@ -63,22 +62,31 @@ async fn run(
     for (index, counts) in lookups.indexes.iter().zip(&metrics.lookups) {
         counts.folded.add(index.rows());
     }
-    let rows_max = run_rows_max(&join, &lookups)?;
     let memory =
         MemoryConsumer::new("point-in-time join, runs of the spine").register(join.context.memory_pool());
+    let run = first_run(&join, &lookups, &memory)?;
     let spine = join.spine()?;
-    let answering = Answering { join, lookups, metrics, spine, is_ended: false, rows_max, memory, run: None };
+    let answering = Answering { join, lookups, metrics, spine, is_ended: false, memory, run };
     Ok(futures::stream::try_unfold(answering, |mut answering| async move {
         Ok(answering.next().await?.map(|batch| (batch, answering)))
     }))
 }
 
-/// Rows of a run of the spine; 1 where rows come as they are.
-fn run_rows_max(join: &PartitionJoin, lookups: &Lookups) -> Result<usize> {
-    let keys = lookups.indexes.get(lookups.widest).map_or(usize::MAX, BroadcastIndex::groups);
-    let rows = join.spine_rows()?.map_or(RUN_ROWS, |rows| rows.min(RUN_ROWS));
-    let clusters = join.spec.clusters && !join.spec.spine_keys.is_empty() && is_worth_clustering(rows, keys);
-    Ok(if clusters { RUN_ROWS } else { 1 })
+/// What clusters the spine in runs, where that is allowed and pays, and there is memory for runs that are long enough.
+fn first_run(join: &PartitionJoin, lookups: &Lookups, memory: &MemoryReservation) -> Result<Option<Run>> {
+    let Some(widest) = lookups.indexes.get(lookups.widest) else { return Ok(None) };
+    let schema = join.spine_schema();
+    if !join.spec.may_cluster(&schema) || join.spec.spine_keys.is_empty() {
+        return Ok(None);
+    }
+    let mut rows = join.spine_rows()?.unwrap_or(RUN_ROWS).min(RUN_ROWS);
+    while is_worth_clustering(rows, widest.groups()) && rows > 0 {
+        if memory.try_grow(Run::bytes_of_new(&schema, rows)).is_ok() {
+            return Run::new(schema, join.spec.spine_instant, widest.groups(), rows).map(Some);
+        }
+        rows /= 2;
+    }
+    Ok(None)
 }
 
 /// A spine on its way past the lookups.
@@ -88,51 +96,43 @@ struct Answering {
     metrics: FoldMetrics,
     spine: SendableRecordBatchStream,
     is_ended: bool,
-    rows_max: usize,
     /// For the run.
     memory: MemoryReservation,
-    run: Option<OrderedRun>,
+    run: Option<Run>,
 }
 
 impl Answering {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(run) = &mut self.run else {
+            let Some(batch) = self.spine.try_next().await? else { return Ok(None) };
+            let _timer = self.metrics.emit_time.timer();
+            self.metrics.spine_rows.add(batch.num_rows());
+            return self.lookups.answer(&self.join, &batch, None).map(Some);
+        };
         loop {
-            if let Some(run) = &mut self.run {
-                let _timer = self.metrics.emit_time.timer();
-                if let Some((batch, groups)) = run.next()? {
-                    return self.lookups.answer(&self.join, &batch, &groups).map(Some);
-                }
-                self.run = None;
-                self.memory.free();
+            let timer = self.metrics.emit_time.timer();
+            if let Some((batch, groups)) = run.next()? {
+                return self.lookups.answer(&self.join, &batch, Some(&groups)).map(Some);
             }
+            drop(timer);
             if self.is_ended {
                 return Ok(None);
             }
-            self.run = Some(self.collect().await?);
+            // Where memory does not suffice for more rows, the run ends early.
+            let mut has_room = true;
+            while has_room && !run.is_full() {
+                let Some(batch) = self.spine.try_next().await? else {
+                    self.is_ended = true;
+                    break;
+                };
+                let _timer = self.metrics.emit_time.timer();
+                self.metrics.spine_rows.add(batch.num_rows());
+                let widest = &self.lookups.indexes[self.lookups.widest];
+                let groups = widest.find(&self.join.spine_keys(&batch), batch.num_rows())?;
+                run.push(&batch, &groups);
+                has_room = self.memory.try_resize(run.bytes()).is_ok();
+            }
         }
-    }
-
-    /// The next run. Where there is no memory for a long one it is short.
-    async fn collect(&mut self) -> Result<OrderedRun> {
-        let mut run = Run::default();
-        let mut has_room = true;
-        while has_room && !run.is_full(self.rows_max) {
-            let Some(batch) = self.spine.try_next().await? else {
-                self.is_ended = true;
-                break;
-            };
-            let _timer = self.metrics.emit_time.timer();
-            self.metrics.spine_rows.add(batch.num_rows());
-            let groups = match self.lookups.indexes.get(self.lookups.widest) {
-                Some(index) => index.find(&self.join.spine_keys(&batch), batch.num_rows())?,
-                None => vec![NO_GROUP; batch.num_rows()],
-            };
-            run.push(batch, &groups);
-            has_room = self.memory.try_resize(run.bytes()).is_ok();
-        }
-        let _timer = self.metrics.emit_time.timer();
-        let groups = self.lookups.indexes.get(self.lookups.widest).map_or(0, BroadcastIndex::groups);
-        run.ordered(groups, self.join.spec.spine_instant)
     }
 }
 
@@ -164,14 +164,20 @@ async fn index(join: &PartitionJoin, metrics: &FoldMetrics) -> Result<Lookups> {
 }
 
 impl Lookups {
-    /// The answers beside a batch of the spine; `groups` are those of its keys in the widest lookup.
-    fn answer(&self, join: &PartitionJoin, batch: &RecordBatch, groups: &[u32]) -> Result<RecordBatch> {
+    /// The answers beside a batch of the spine; `groups` are those of its keys in the widest lookup, if they are known.
+    fn answer(
+        &self,
+        join: &PartitionJoin,
+        batch: &RecordBatch,
+        groups: Option<&[u32]>,
+    ) -> Result<RecordBatch> {
         let keys = join.spine_keys(batch);
         let instants = batch.column(join.spec.spine_instant);
         let mut columns = batch.columns().to_vec();
         for (lookup, index) in self.indexes.iter().enumerate() {
-            let own = if lookup == self.widest { None } else { Some(index.find(&keys, batch.num_rows())?) };
-            let answers = index.answers(&keys, own.as_deref().unwrap_or(groups), instants)?;
+            let known = groups.filter(|_| lookup == self.widest);
+            let found = if known.is_none() { index.find(&keys, batch.num_rows())? } else { Vec::new() };
+            let answers = index.answers(&keys, known.unwrap_or(&found), instants)?;
             let matched: NullBuffer = answers.iter().map(|answer| answer.outcome.is_match()).collect();
             let ranks: Vec<u32> = answers.iter().map(|answer| answer.row).collect();
             let ranks = UInt32Array::new(ranks.into(), Some(matched.clone()));

@@ -1,129 +1,244 @@
 //! Runs of a spine that streams past, each with its rows put near those of the same key. What repeats is then near, too: files
-//! of rows that share features get a third of their size, and take half as long to write.
+//! of rows that share features get less than half their size, and are written faster.
 //!
 //! ```text
 //! as they come   │ b a c b a │ c a b b c │      a run    │ a a a │ b b b b │ c c c │   by instant inside a key
 //! ```
+//! Rows go to buckets of neighbouring keys as they come, their columns of fixed width side by side; a bucket is brought in
+//! order when it comes out, while it lies in the processor's cache.
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
-use datafusion::common::Result;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::interleave;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{DataFusionError, Result};
 
-use crate::instants::Instants;
 use crate::key_index::NO_GROUP;
+use crate::packed_rows::{Layout, Packed, Place};
 use crate::places::Places;
-use crate::slot_index::{as_u32, is_worth_clustering};
+use crate::slot_index::as_u32;
 
-/// Rows of a run at most. Halved, `bigspine` (benches/) is written into a quarter more bytes; doubled, into a sixth less.
-pub(crate) const RUN_ROWS: usize = if cfg!(test) { 10 } else { 1 << 22 };
+/// Rows of a run at most. Twice as many, and `bigspine` (benches/) takes a fifth less bytes, and as long: memory costs, too.
+pub(crate) const RUN_ROWS: usize = if cfg!(test) { 10 } else { 1 << 21 };
 /// Bytes of a run at most.
-pub(crate) const RUN_BYTES: usize = 256 << 20;
-/// Bytes that a row takes besides its columns.
-const ROW_BYTES: usize = 2 * size_of::<u32>() + size_of::<(i64, u32)>();
-/// Rows of a batch that is gathered.
-const GATHERED_ROWS: usize = if cfg!(test) { 7 } else { 8192 };
+const RUN_BYTES: usize = 128 << 20;
+/// Rows of a bucket, about, where keys have as many rows each; rows of a batch that comes out, at most.
+const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 8192 };
 
-/// Rows that are collected.
-#[derive(Default)]
+/// A row beside its columns of fixed width.
+#[derive(Debug, Clone, Copy)]
+struct Narrow {
+    /// The group of its key.
+    group: u32,
+    /// Its number in the run.
+    row: u32,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    rows: Vec<Narrow>,
+    packed: Packed,
+}
+
+/// A run: collected, then put out, then collected again.
 pub(crate) struct Run {
-    batches: Vec<RecordBatch>,
-    /// The group of each row's key.
-    groups: Vec<u32>,
-    batch_bytes: usize,
+    schema: SchemaRef,
+    layout: Layout,
+    /// The place of the instants.
+    instant: Place,
+    /// Columns that do not lie in the buckets.
+    apart: Vec<usize>,
+    rows_max: usize,
+    /// Bits of a group below those that choose its bucket.
+    shift: u32,
+    /// The last one is of rows without a group, as they came.
+    buckets: Vec<Bucket>,
+    /// Which packed columns have nulls; no rows.
+    nulls: Packed,
+    rows: usize,
+    /// The columns apart, of each batch.
+    pieces: Vec<Vec<ArrayRef>>,
+    piece_rows: Vec<usize>,
+    piece_bytes: usize,
+    out: Option<Out>,
+}
+
+/// How far the rows have come out.
+struct Out {
+    /// Where the columns apart are.
+    pieces: Places,
+    bucket: usize,
+    /// The places of its rows in their order.
+    order: Vec<u32>,
+    done: usize,
 }
 
 impl Run {
-    /// Takes rows in, with the groups of their keys.
-    pub(crate) fn push(&mut self, batch: RecordBatch, groups: &[u32]) {
-        self.batch_bytes += batch.get_array_memory_size();
-        self.groups.extend_from_slice(groups);
-        self.batches.push(batch);
-    }
-
-    /// Whether another batch would be too many.
-    pub(crate) fn is_full(&self, rows_max: usize) -> bool {
-        self.groups.len() >= rows_max || self.bytes() >= RUN_BYTES
-    }
-
-    /// Bytes of the rows, and of what brings them in order.
-    pub(crate) fn bytes(&self) -> usize {
-        self.batch_bytes + self.groups.len() * ROW_BYTES
-    }
-
-    /// The rows by group, of which there are `groups`, then by the instants in a column; as they came if that saves nothing.
-    pub(crate) fn ordered(self, groups: usize, instant: usize) -> Result<OrderedRun> {
-        let Self { batches, groups: row_groups, .. } = self;
-        // Rows without a group come last.
-        let group_of = |group: u32| if group == NO_GROUP { groups } else { group as usize };
-        let mut starts = vec![0_u32; groups + 2];
-        for &group in &row_groups {
-            starts[group_of(group) + 1] += 1;
+    /// A run of up to `rows` rows, and never more than suits, whose keys are of so many groups and whose instants are in a column.
+    pub(crate) fn new(schema: SchemaRef, instant: usize, groups: usize, rows: usize) -> Result<Self> {
+        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        let layout = Layout::of_one_line(&types);
+        let Some(instant) = layout.place(instant) else {
+            return Err(DataFusionError::Internal(format!("an instant column is {}", types[instant])));
+        };
+        let apart: Vec<usize> = (0..types.len()).filter(|&column| layout.place(column).is_none()).collect();
+        let rows_max = rows.clamp(1, RUN_ROWS);
+        let mut shift = 0;
+        while (groups >> shift) > rows_max / BUCKET_ROWS {
+            shift += 1;
         }
-        let keys = starts.iter().filter(|&&rows| rows > 0).count();
-        if !is_worth_clustering(row_groups.len(), keys) {
-            return Ok(OrderedRun { batches, groups: row_groups, order: None, done: 0, batches_done: 0 });
+        let buckets = (groups >> shift) + 1;
+        // A little more than they need if keys have as many rows each.
+        let room = rows_max / buckets + rows_max / buckets / 16;
+        let bucket =
+            |room| Bucket { rows: Vec::with_capacity(room), packed: Packed::with_capacity(&layout, room) };
+        let mut buckets: Vec<Bucket> = (0..buckets).map(|_| bucket(room)).collect();
+        buckets.push(bucket(0));
+        let nulls = Packed::with_capacity(&layout, 0);
+        Ok(Self {
+            schema,
+            instant,
+            apart,
+            rows_max,
+            shift,
+            buckets,
+            nulls,
+            rows: 0,
+            pieces: Vec::new(),
+            piece_rows: Vec::new(),
+            piece_bytes: 0,
+            out: None,
+            layout,
+        })
+    }
+
+    /// Bytes that [`Self::new`] takes.
+    pub(crate) fn bytes_of_new(schema: &SchemaRef, rows: usize) -> usize {
+        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        let row = size_of::<Narrow>() + Layout::of_one_line(&types).row_bytes();
+        let rows = rows.clamp(1, RUN_ROWS);
+        (rows + rows / 16) * row
+    }
+
+    /// Takes rows in, with the groups of their keys.
+    pub(crate) fn push(&mut self, batch: &RecordBatch, groups: &[u32]) {
+        let columns: Vec<Vec<ArrayRef>> = batch.columns().iter().map(|c| vec![ArrayRef::clone(c)]).collect();
+        let packed = self.layout.pack(&columns, batch.num_rows());
+        self.nulls.note_nulls(&packed);
+        let groupless = self.buckets.len() - 1;
+        for (place, &group) in groups.iter().enumerate() {
+            let bucket = if group == NO_GROUP { groupless } else { (group >> self.shift) as usize };
+            let bucket = &mut self.buckets[bucket];
+            bucket.rows.push(Narrow { group, row: as_u32(self.rows + place) });
+            bucket.packed.push(&self.layout, &packed, place);
+        }
+        self.rows += batch.num_rows();
+        if !self.apart.is_empty() {
+            let apart: Vec<ArrayRef> = self.apart.iter().map(|&c| ArrayRef::clone(batch.column(c))).collect();
+            self.piece_bytes += apart.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
+            self.pieces.push(apart);
+            self.piece_rows.push(batch.num_rows());
+        }
+    }
+
+    /// Whether no more rows should come.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows >= self.rows_max || self.bytes() >= RUN_BYTES
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |bucket: &Bucket| bucket.rows.capacity() * size_of::<Narrow>() + bucket.packed.bytes();
+        self.piece_bytes + self.buckets.iter().map(of).sum::<usize>()
+    }
+
+    /// The next rows and their groups; after the last ones the run is as new.
+    pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, Vec<u32>)>> {
+        let Self { buckets, layout, instant, shift, piece_rows, out, .. } = self;
+        let (instant, shift) = (*instant, *shift);
+        let out = out.get_or_insert_with(|| Out {
+            pieces: Places::new(piece_rows.iter().copied()),
+            bucket: 0,
+            order: buckets[0].order(layout, instant, 0, shift),
+            done: 0,
+        });
+        while out.done == out.order.len() {
+            out.bucket += 1;
+            out.done = 0;
+            let Some(bucket) = buckets.get(out.bucket) else {
+                self.clear();
+                return Ok(None);
+            };
+            let is_groupless = out.bucket + 1 == buckets.len();
+            out.order = if is_groupless {
+                (0..as_u32(bucket.rows.len())).collect()
+            } else {
+                bucket.order(layout, instant, out.bucket << shift, shift)
+            };
+        }
+        let bucket = &buckets[out.bucket];
+        let end = out.order.len().min(out.done + BUCKET_ROWS);
+        let order = &out.order[out.done..end];
+        out.done = end;
+        let groups = order.iter().map(|&place| bucket.rows[place as usize].group).collect();
+        let places: Vec<(usize, usize)> = order.iter().map(|&place| (0, place as usize)).collect();
+        let mut lines = Vec::new();
+        self.layout.gather(0, std::slice::from_ref(&bucket.packed), &places, &mut lines);
+        let mut rows: Vec<(usize, usize)> = Vec::new();
+        if !self.apart.is_empty() {
+            let row = |place: &u32| out.pieces.of(bucket.rows[*place as usize].row as usize);
+            rows.extend(order.iter().map(row));
+        }
+        let mut apart = 0;
+        let column = |column: usize| match self.layout.place(column) {
+            Some(place) => self.layout.column(place, std::slice::from_ref(&self.nulls), &lines, None),
+            None => {
+                let pieces: Vec<&dyn Array> =
+                    self.pieces.iter().map(|pieces| pieces[apart].as_ref()).collect();
+                apart += 1;
+                Ok(interleave(&pieces, &rows)?)
+            }
+        };
+        let columns = (0..self.schema.fields().len()).map(column).collect::<Result<Vec<_>>>()?;
+        Ok(Some((RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?, groups)))
+    }
+
+    /// Drops the rows and keeps their room.
+    fn clear(&mut self) {
+        for bucket in &mut self.buckets {
+            bucket.rows.clear();
+            bucket.packed.clear();
+        }
+        self.nulls = Packed::with_capacity(&self.layout, 0);
+        self.rows = 0;
+        self.pieces.clear();
+        self.piece_rows.clear();
+        self.piece_bytes = 0;
+        self.out = None;
+    }
+}
+
+impl Bucket {
+    /// The places of the rows, whose groups begin at `first` and have bits below `shift`, by group and instant.
+    fn order(&self, layout: &Layout, instant: Place, first: usize, shift: u32) -> Vec<u32> {
+        let mut starts = vec![0_u32; (1 << shift) + 1];
+        for row in &self.rows {
+            starts[row.group as usize - first + 1] += 1;
         }
         for group in 1..starts.len() {
             starts[group] += starts[group - 1];
         }
-        let mut rows = vec![(0_i64, 0_u32); row_groups.len()];
+        let mut sorted = vec![(0_i64, 0_u32); self.rows.len()];
         let mut next = starts.clone();
-        let mut row = 0;
-        for batch in &batches {
-            for &instant in Instants::of(batch.column(instant).as_ref())?.values.iter() {
-                let place = &mut next[group_of(row_groups[row])];
-                rows[*place as usize] = (instant, as_u32(row));
-                *place += 1;
-                row += 1;
-            }
+        let instants = self.packed.wide_values(layout, instant);
+        for ((place, row), instant) in (0_u32..).zip(&self.rows).zip(instants) {
+            let at = &mut next[row.group as usize - first];
+            sorted[*at as usize] = (instant, place);
+            *at += 1;
         }
-        for bounds in starts[..=groups].windows(2) {
-            rows[bounds[0] as usize..bounds[1] as usize].sort_unstable();
+        for bounds in starts.windows(2) {
+            sorted[bounds[0] as usize..bounds[1] as usize].sort_unstable();
         }
-        let places = Places::new(batches.iter().map(RecordBatch::num_rows));
-        let order = Some(Order { rows, places });
-        Ok(OrderedRun { batches, groups: row_groups, order, done: 0, batches_done: 0 })
-    }
-}
-
-/// A run on its way out.
-pub(crate) struct OrderedRun {
-    batches: Vec<RecordBatch>,
-    groups: Vec<u32>,
-    order: Option<Order>,
-    /// Rows that have come out.
-    done: usize,
-    /// Batches that have, where rows come as they came.
-    batches_done: usize,
-}
-
-struct Order {
-    /// Instant and number of each row.
-    rows: Vec<(i64, u32)>,
-    /// Where it is.
-    places: Places,
-}
-
-impl OrderedRun {
-    /// The next rows and their groups.
-    pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, Vec<u32>)>> {
-        let first = self.done;
-        let Some(order) = &self.order else {
-            let Some(batch) = self.batches.get(self.batches_done) else { return Ok(None) };
-            self.batches_done += 1;
-            self.done += batch.num_rows();
-            return Ok(Some((batch.clone(), self.groups[first..self.done].to_vec())));
-        };
-        if first == order.rows.len() {
-            return Ok(None);
-        }
-        self.done = order.rows.len().min(first + GATHERED_ROWS);
-        let rows = &order.rows[first..self.done];
-        let groups = rows.iter().map(|&(_, row)| self.groups[row as usize]).collect();
-        let places: Vec<(usize, usize)> =
-            rows.iter().map(|&(_, row)| order.places.of(row as usize)).collect();
-        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        Ok(Some((interleave_record_batch(&batches, &places)?, groups)))
+        sorted.into_iter().map(|(_, place)| place).collect()
     }
 }
 
@@ -131,39 +246,61 @@ impl OrderedRun {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, AsArray, Int64Array, TimestampSecondArray};
-    use arrow::datatypes::{Int64Type, TimestampSecondType};
+    use arrow::array::{AsArray, Int64Array, StringArray, TimestampSecondArray};
+    use arrow::datatypes::{Field, Int64Type, Schema, TimeUnit, TimestampSecondType};
 
     use super::*;
 
-    /// What comes out of batches of (group, instant): group, instant and number of each row.
-    fn ordered(batches: &[&[(u32, i64)]]) -> Vec<(u32, i64, i64)> {
-        let mut run = Run::default();
+    const NONE: u32 = NO_GROUP;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("text", DataType::Utf8, true),
+            Field::new("at", DataType::Timestamp(TimeUnit::Second, None), true),
+            Field::new("row", DataType::Int64, true),
+        ]))
+    }
+
+    /// What comes out of batches of (group, instant): group, instant and number of each row; odd numbers are null.
+    fn ordered(run: &mut Run, batches: &[&[(u32, i64)]]) -> Vec<(u32, i64, i64)> {
         let mut row = 0;
         for rows in batches {
-            let instants: ArrayRef =
-                Arc::new(rows.iter().map(|row| Some(row.1)).collect::<TimestampSecondArray>());
-            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(row..row + rows.len() as i64));
+            let numbers: Vec<i64> = (row..row + rows.len() as i64).collect();
             row += rows.len() as i64;
-            let batch = RecordBatch::try_from_iter([("row", numbers), ("at", instants)]).unwrap();
-            run.push(batch, &rows.iter().map(|row| row.0).collect::<Vec<_>>());
+            let even = |number: &i64| (number % 2 == 0).then_some(*number);
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(numbers.iter().map(|number| Some(number.to_string())).collect::<StringArray>()),
+                Arc::new(rows.iter().map(|row| Some(row.1)).collect::<TimestampSecondArray>()),
+                Arc::new(numbers.iter().map(even).collect::<Int64Array>()),
+            ];
+            let batch = RecordBatch::try_new(schema(), columns).unwrap();
+            run.push(&batch, &rows.iter().map(|row| row.0).collect::<Vec<_>>());
         }
-        let mut ordered = run.ordered(4, 1).unwrap();
         let mut found = Vec::new();
-        while let Some((batch, groups)) = ordered.next().unwrap() {
-            let numbers = batch.column(0).as_primitive::<Int64Type>().values();
+        while let Some((batch, groups)) = run.next().unwrap() {
+            assert!(batch.num_rows() <= BUCKET_ROWS);
+            let text = batch.column(0).as_string::<i32>();
             let instants = batch.column(1).as_primitive::<TimestampSecondType>().values();
-            found.extend(groups.into_iter().zip(instants).zip(numbers).map(|((g, &at), &row)| (g, at, row)));
+            let numbers = batch.column(2).as_primitive::<Int64Type>();
+            for (row, (&at, &group)) in instants.iter().zip(&groups).enumerate() {
+                let number: i64 = text.value(row).parse().unwrap();
+                assert_eq!(numbers.is_null(row), number % 2 == 1);
+                assert!(numbers.is_null(row) || numbers.value(row) == number);
+                found.push((group, at, number));
+            }
         }
         found
     }
 
     #[test]
     fn rows_come_by_group_and_instant_and_those_without_a_group_last() {
-        let none = NO_GROUP;
-        let found =
-            ordered(&[&[(2, 9), (0, 5), (none, 1), (2, 3)], &[(0, 4), (2, 3), (0, 6), (none, 0), (2, 1)]]);
-        let expected = [
+        let first: &[&[(u32, i64)]] = &[
+            &[(2, 9), (0, 5), (NONE, 1), (2, 3)],
+            &[(0, 4), (2, 3), (0, 6), (NONE, 0), (2, 1)],
+            &[],
+            &[(6, 1), (NONE, 5), (NONE, 4)],
+        ];
+        let expected: Vec<(u32, i64, i64)> = vec![
             (0, 4, 4),
             (0, 5, 1),
             (0, 6, 6),
@@ -171,28 +308,44 @@ mod tests {
             (2, 3, 3),
             (2, 3, 5),
             (2, 9, 0),
-            (none, 1, 2),
-            (none, 0, 7),
+            (6, 1, 9),
+            (NONE, 1, 2),
+            (NONE, 0, 7),
+            (NONE, 5, 10),
+            (NONE, 4, 11),
         ];
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn rows_that_share_no_key_come_as_they_came() {
-        let found = ordered(&[&[(2, 9), (0, 5)], &[(3, 1)]]);
-        assert_eq!(found, [(2, 9, 0), (0, 5, 1), (3, 1, 2)]);
-        assert_eq!(ordered(&[]), []);
+        // From a bucket for all keys to one for each.
+        for rows in [1, 5, 10, 100] {
+            let mut run = Run::new(schema(), 1, 7, rows).unwrap();
+            for _ in 0..2 {
+                let found = ordered(&mut run, first);
+                assert_eq!(found, expected, "{rows} rows");
+                assert_eq!(ordered(&mut run, &[]), []);
+            }
+        }
     }
 
     #[test]
     fn a_run_is_full_by_rows_or_bytes() {
-        let mut run = Run::default();
-        let at: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1; 10]));
-        let batch = RecordBatch::try_from_iter([("at", at)]).unwrap();
-        run.push(batch, &[0; 10]);
-        assert!(run.is_full(10) && !run.is_full(11));
-        assert!(run.bytes() >= 10 * (8 + ROW_BYTES));
-        run.batch_bytes = RUN_BYTES;
-        assert!(run.is_full(11));
+        let mut run = Run::new(schema(), 1, 1, 4).unwrap();
+        assert!(!run.is_full());
+        assert!(run.bytes() <= Run::bytes_of_new(&schema(), 4));
+        let batch = RecordBatch::try_new(
+            schema(),
+            vec![
+                Arc::new(StringArray::from(vec!["a"; 3])),
+                Arc::new(TimestampSecondArray::from(vec![1; 3])),
+                Arc::new(Int64Array::from(vec![1; 3])),
+            ],
+        )
+        .unwrap();
+        run.push(&batch, &[0; 3]);
+        assert!(!run.is_full());
+        run.push(&batch, &[0; 3]);
+        assert!(run.is_full());
+        let mut run = Run::new(schema(), 1, 1, 10).unwrap();
+        run.push(&batch, &[0; 3]);
+        run.piece_bytes = RUN_BYTES;
+        assert!(run.is_full());
     }
 }

@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_empty_array, new_null_array,
+};
 use arrow::compute::{concat, interleave, nullif, take};
 use arrow::datatypes::DataType;
 use datafusion::common::runtime::JoinSet;
@@ -44,7 +46,7 @@ enum Column {
 
 /// The columns of one unit.
 #[derive(Debug, Default)]
-struct Unit {
+pub(crate) struct Unit {
     rows: usize,
     packed: Packed,
     /// `None` for those that are packed.
@@ -101,7 +103,51 @@ pub(crate) async fn fetch(
     Fetched::of_units(&types, layout, units, gathered)
 }
 
+/// Rows that are collected batch by batch, to be gathered by their numbers.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    types: Vec<DataType>,
+    layout: Arc<Layout>,
+    units: Vec<Unit>,
+    bytes: usize,
+}
+
+impl Collected {
+    /// Rows of such columns.
+    pub(crate) fn new(types: Vec<DataType>) -> Self {
+        Self { layout: Arc::new(Layout::new(&types)), types, units: Vec::new(), bytes: 0 }
+    }
+
+    /// What brings a batch into the form in which it is kept; any thread may do it.
+    pub(crate) fn packer(&self) -> impl Fn(&RecordBatch) -> Result<Unit> + Send + Sync + use<> {
+        let layout = Arc::clone(&self.layout);
+        move |batch| Unit::new(&layout, batch.columns().iter().map(|c| vec![ArrayRef::clone(c)]).collect())
+    }
+
+    /// Takes the next rows in.
+    pub(crate) fn push(&mut self, unit: Unit) {
+        self.bytes += unit.bytes();
+        self.units.push(unit);
+    }
+
+    /// Bytes of all rows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The rows, each of which will be gathered once.
+    pub(crate) fn finish(self) -> Result<Fetched> {
+        let rows = self.units.iter().map(|unit| unit.rows).sum();
+        Fetched::of_units(&self.types, self.layout, self.units, rows)
+    }
+}
+
 impl Unit {
+    fn bytes(&self) -> usize {
+        let apart = self.columns.iter().flatten().map(|column| column.get_array_memory_size());
+        self.packed.bytes() + apart.sum::<usize>()
+    }
+
     fn new(layout: &Layout, columns: Vec<ColumnPieces>) -> Result<Self> {
         let rows_of = |pieces: &ColumnPieces| pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let rows = columns.first().map_or(0, rows_of);

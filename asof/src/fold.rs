@@ -11,7 +11,7 @@ use arrow::datatypes::{SchemaRef, TimeUnit};
 use datafusion::common::Result;
 
 use crate::exec::timestamp_unit;
-use crate::instants::{Instants, RoundUp, to_nanos};
+use crate::instants::{Instants, Reach, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::outcome::Outcome;
 use crate::retained::{Locator, Retained};
@@ -30,6 +30,7 @@ const RESULT_BYTES: usize = 8 + 1 + 8;
 pub(crate) struct LookupFold<'a> {
     spec: &'a LookupSpec,
     index: &'a SlotIndex,
+    reach: Reach,
     time_unit: TimeUnit,
     created_unit: Option<TimeUnit>,
     /// Columns of the input that candidates keep: the payload and the ties.
@@ -69,10 +70,12 @@ impl<'a> LookupFold<'a> {
             Some(column) => Some(timestamp_unit(schema, column)?),
             None => None,
         };
+        let time_unit = timestamp_unit(schema, spec.time)?;
         Ok(Self {
             spec,
             index,
-            time_unit: timestamp_unit(schema, spec.time)?,
+            reach: Reach::new(spec.ttl_nanos, time_unit, index.unit),
+            time_unit,
             created_unit,
             ties: TieBreaker::new(spec, schema, positions(&kept, spec.ties.iter().copied()))?,
             kept,
@@ -157,10 +160,7 @@ impl<'a> LookupFold<'a> {
     /// Every slot from this one on lies later, so a row too old here is too old for all that it could serve.
     #[inline]
     fn is_expired(&self, slot: usize, time: i64) -> bool {
-        self.spec.ttl_nanos.is_some_and(|ttl| {
-            to_nanos(time, self.time_unit).saturating_add(ttl)
-                < to_nanos(self.index.slot_instants[slot], self.index.unit)
-        })
+        self.reach.is_behind(time, self.index.slot_instants[slot])
     }
 
     /// How a row compares with the slot's candidate by event time, then created time, null lowest.

@@ -100,9 +100,67 @@ impl RoundUp {
     }
 }
 
+/// Tells whether a row is too old, exactly.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reach {
+    /// No row is.
+    Unbounded,
+    /// Both instants have one unit: the greatest age in it.
+    Steps(i64),
+    /// Nanoseconds, and the units of row and instant.
+    Nanos(i128, TimeUnit, TimeUnit),
+}
+
+impl Reach {
+    /// For rows whose event times have unit `time`, and instants of unit `at`.
+    pub(crate) fn new(ttl_nanos: Option<i128>, time: TimeUnit, at: TimeUnit) -> Self {
+        let Some(ttl) = ttl_nanos else { return Self::Unbounded };
+        match i64::try_from(ttl.div_euclid(i128::from(nanos_per(at)))) {
+            // Ages saturate, so the greatest number cannot be told from those beyond.
+            Ok(steps) if time == at && steps < i64::MAX => Self::Steps(steps),
+            _ => Self::Nanos(ttl, time, at),
+        }
+    }
+
+    /// Whether a row of this event time lies too far behind an instant.
+    #[inline]
+    pub(crate) fn is_behind(self, time: i64, instant: i64) -> bool {
+        match self {
+            Self::Unbounded => false,
+            Self::Steps(steps) => instant.saturating_sub(time) > steps,
+            Self::Nanos(ttl, time_unit, unit) => {
+                to_nanos(time, time_unit).saturating_add(ttl) < to_nanos(instant, unit)
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reach_is_told_exactly_in_every_unit() {
+        use TimeUnit::{Microsecond, Nanosecond, Second};
+        let values =
+            [0, 1, -1, 999, 1001, -1000, i64::MAX, i64::MAX - 1, i64::MIN, i64::MIN + 1, i64::MAX / 1000];
+        let ttls =
+            [0, 1, 999, 1000, 1_000_000_000, i128::from(i64::MAX), i128::from(u64::MAX), 1 << 100, i128::MAX];
+        for (time_unit, unit) in
+            [(Second, Second), (Nanosecond, Nanosecond), (Microsecond, Second), (Second, Nanosecond)]
+        {
+            for ttl in ttls {
+                let reach = Reach::new(Some(ttl), time_unit, unit);
+                for time in values {
+                    for instant in values {
+                        let truth = to_nanos(instant, unit) - to_nanos(time, time_unit) > ttl;
+                        assert_eq!(reach.is_behind(time, instant), truth, "{instant} {time} {ttl} {reach:?}");
+                    }
+                }
+            }
+        }
+        assert!(!Reach::new(None, Second, Second).is_behind(i64::MIN, i64::MAX));
+    }
 
     #[test]
     fn rounding_up_keeps_every_comparison() {

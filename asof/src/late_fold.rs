@@ -33,7 +33,7 @@ use crate::row_set::RowSet;
 use crate::settle::{Deciders, settle};
 use crate::slot_index::{RowSlot, RowSlots, SlotIndex, SlotIndexBuilder};
 use crate::spec::AsofSpec;
-use crate::spine_rows::{Numbered, SpineRows};
+use crate::spine_rows::{Kept, SpineCollector, SpineRows};
 
 /// Slots that one thread takes at a time, at least.
 const SLOTS_AT_ONCE: usize = 1 << 14;
@@ -128,7 +128,6 @@ async fn answer(join: &WholeJoin, metrics: &FoldMetrics) -> Result<Answers> {
         lookups.push(columns_of(join, lookup, winners, slots.len(), &mut memory).await?);
     }
     metrics.memory_bytes.set(memory.size());
-    let spine = SpineRows::new(spine, &slots);
     let dealt = evenly(spine.ranges(), join.inputs[0].output_partitioning().partition_count());
     Ok(Answers { slots, spine, dealt, lookups, _memory: memory })
 }
@@ -138,13 +137,14 @@ async fn index_spine(
     join: &WholeJoin,
     metrics: &FoldMetrics,
     memory: &mut MemoryReservation,
-) -> Result<(Vec<Numbered>, Arc<SlotIndex>)> {
+) -> Result<(SpineRows, Arc<SlotIndex>)> {
     let input = &join.inputs[0];
     let (schema, spec) = (input.schema(), &join.spec);
     let key_types: Vec<DataType> =
         spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
     let unit = timestamp_unit(&schema, spec.spine_instant)?;
-    let mut builder = SlotIndexBuilder::new(&key_types, unit)?.clustering(spec.clusters);
+    let clusters = spec.may_cluster(&schema);
+    let mut builder = SlotIndexBuilder::new(&key_types, unit)?.clustering(clusters);
     let known = StatisticsContext::new().compute(input.as_ref(), &StatisticsArgs::new())?;
     if let Precision::Exact(rows) = known.num_rows {
         // Before there is that much of it: what cannot be held is an error, not the end of the process.
@@ -152,38 +152,33 @@ async fn index_spine(
         builder.reserve(rows);
     }
     let partitions = input.output_partitioning().partition_count();
-    let mut spine: Vec<Vec<Numbered>> = vec![Vec::new(); partitions];
-    let (mut rows, mut batch_bytes) = (0, 0);
+    let mut spine = SpineCollector::new(schema, partitions, clusters);
     let mut tasks = JoinSet::new();
     let (sender, mut batches) = tokio::sync::mpsc::channel(partitions);
     for partition in 0..partitions {
         let mut stream = input.execute(partition, Arc::clone(&join.context))?;
-        let sender = sender.clone();
+        let (sender, spec, keep) = (sender.clone(), Arc::clone(spec), spine.keeper());
         tasks.spawn(async move {
             while let Some(batch) = stream.next().await {
+                let read = batch.and_then(|batch| Read::new(&spec, partition, batch, &keep));
                 // Nobody listens any more where another partition has failed.
-                if sender.send(batch.map(|batch| (partition, batch))).await.is_err() {
+                if sender.send(read).await.is_err() {
                     break;
                 }
             }
         });
     }
     drop(sender);
-    while let Some(next) = batches.recv().await {
-        let (partition, batch) = next?;
-        if batch.num_rows() == 0 {
+    while let Some(read) = batches.recv().await {
+        let Read { partition, rows, keys, instants, kept } = read?;
+        if rows == 0 {
             continue;
         }
         let _timer = metrics.index_time.timer();
-        metrics.spine_rows.add(batch.num_rows());
-        batch_bytes += batch.get_array_memory_size();
-        let keys: Vec<ArrayRef> =
-            spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
-        builder.push(&keys, batch.column(spec.spine_instant))?;
-        memory.try_resize(batch_bytes + builder.memory_bytes().0)?;
-        let first_row = rows;
-        rows += batch.num_rows();
-        spine[partition].push(Numbered { first_row, batch });
+        metrics.spine_rows.add(rows);
+        builder.push(&keys, &instants)?;
+        spine.push(partition, rows, kept);
+        memory.try_resize(spine.bytes() + builder.memory_bytes().0)?;
     }
     // A task that has panicked sends nothing more.
     while let Some(ended) = tasks.join_next().await {
@@ -191,10 +186,32 @@ async fn index_spine(
     }
     let _timer = metrics.index_time.timer();
     let (held, more) = builder.memory_bytes();
-    memory.try_resize(batch_bytes + held + more)?;
+    memory.try_resize(spine.bytes() + held + more)?;
     let index = builder.finish(join.context.session_config().target_partitions());
-    memory.try_resize(batch_bytes + index.memory_bytes())?;
-    Ok((spine.into_iter().flatten().collect(), Arc::new(index)))
+    memory.try_resize(spine.bytes() + index.memory_bytes())?;
+    Ok((spine.finish(&index.rows)?, Arc::new(index)))
+}
+
+/// A batch of the spine that was read: what is indexed, and what is kept.
+struct Read {
+    partition: usize,
+    rows: usize,
+    keys: Vec<ArrayRef>,
+    instants: ArrayRef,
+    kept: Kept,
+}
+
+impl Read {
+    fn new(
+        spec: &AsofSpec,
+        partition: usize,
+        batch: RecordBatch,
+        keep: impl Fn(RecordBatch) -> Result<Kept>,
+    ) -> Result<Self> {
+        let keys = spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
+        let instants = ArrayRef::clone(batch.column(spec.spine_instant));
+        Ok(Self { partition, rows: batch.num_rows(), keys, instants, kept: keep(batch)? })
+    }
 }
 
 /// Batches of so many rows in their order, dealt so that every partition has about as many of all rows: threads then end together.

@@ -4,20 +4,23 @@
 //! tie are noted and settled once, at the end ([`crate::settle`]).
 
 use std::cmp::Ordering;
-use std::hint::select_unpredictable;
+use std::hint::{black_box, select_unpredictable};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{SchemaRef, TimeUnit};
 use datafusion::common::Result;
 
 use crate::exec::timestamp_unit;
-use crate::instants::{Instants, RoundUp, to_nanos};
+use crate::instants::{Instants, Reach, RoundUp, to_nanos};
 use crate::key_index::NO_GROUP;
 use crate::locate_rows::NarrowRow;
 use crate::search::Sought;
 use crate::slot_index::{NO_SLOT, SlotIndex, as_u32};
 use crate::spec::LookupSpec;
 
+/// Bytes that the processor reads together.
+const CACHE_LINE: usize = 64;
 /// No row.
 pub(crate) const NO_ROW: u64 = u64::MAX;
 
@@ -55,6 +58,7 @@ pub(crate) struct Locate {
     pub(crate) rivals: Vec<Rival>,
     sought: Vec<Sought>,
     slots: Vec<u32>,
+    reach: Reach,
 }
 
 impl Locate {
@@ -67,8 +71,10 @@ impl Locate {
     ) -> Result<Self> {
         let slots = index.slots();
         let cut = spec.created_cut && spec.created.is_some();
+        let time_unit = timestamp_unit(schema, spec.time)?;
         Ok(Self {
-            time_unit: timestamp_unit(schema, spec.time)?,
+            reach: Reach::new(spec.ttl_nanos, time_unit, index.unit),
+            time_unit,
             keeps_rivals,
             candidates: vec![NONE; slots],
             created: if spec.created.is_some() { vec![None; slots] } else { Vec::new() },
@@ -180,10 +186,16 @@ impl Locate {
     /// Every slot from this one on lies later, so a row too old here is too old for all that it could serve.
     #[inline]
     pub(crate) fn is_expired(&self, slot: usize, time: i64) -> bool {
-        self.spec.ttl_nanos.is_some_and(|ttl| {
-            to_nanos(time, self.time_unit).saturating_add(ttl)
-                < to_nanos(self.index.slot_instants[slot], self.index.unit)
-        })
+        self.reach.is_behind(time, self.index.slot_instants[slot])
+    }
+
+    /// Reads what rows of some slots will ask for, one place after the other: the processor foresees that, and not the rows.
+    pub(crate) fn warm(&self, slots: Range<usize>) {
+        let slots = slots.start..slots.end.min(self.candidates.len());
+        let instants = self.index.slot_instants[slots.clone()].iter().step_by(CACHE_LINE / size_of::<i64>());
+        let sum = instants.fold(0_i64, |sum, &instant| sum.wrapping_add(instant));
+        let candidates = self.candidates[slots].iter().step_by(CACHE_LINE / size_of::<Candidate>());
+        black_box(candidates.fold(sum, |sum, candidate| sum.wrapping_add(candidate.time)));
     }
 
     /// The age at a slot of a row of this event time in nanoseconds, saturated.

@@ -106,9 +106,11 @@ impl LocateRows {
         let shift = self.buckets.shift;
         for row in rows {
             let first = self.index.slot_starts[row.group as usize];
-            let bucket = &mut self.buckets.rows[(first >> shift) as usize];
+            let number = (first >> shift) as usize;
+            let bucket = &mut self.buckets.rows[number];
             bucket.push(row);
             if bucket.len() == BUCKET_ROWS {
+                self.locate.warm(number << shift..(number + 1) << shift);
                 self.locate.fold(bucket);
                 bucket.clear();
             }

@@ -57,11 +57,22 @@ pub(crate) struct Place {
 impl Layout {
     /// A layout of those of the columns that can lie together with another one.
     pub(crate) fn new(types: &[DataType]) -> Self {
+        let mut layout = Self::of_lines(types, LINE_BYTES);
+        layout.lines.retain(|line| line.fields.len() > 1);
+        layout
+    }
+
+    /// A layout of all columns that can lie together in one line, be it as long as they need.
+    pub(crate) fn of_one_line(types: &[DataType]) -> Self {
+        Self::of_lines(types, usize::MAX)
+    }
+
+    fn of_lines(types: &[DataType], bytes_max: usize) -> Self {
         let mut lines: Vec<Line> = Vec::new();
         for (column, data_type) in types.iter().enumerate() {
             let Some(width @ (1 | 2 | 4 | 8 | 16)) = data_type.primitive_width() else { continue };
             let with_it = |line: &Line| line.bytes + width + (line.fields.len() + 1).div_ceil(8);
-            if lines.last().is_none_or(|line| with_it(line) > LINE_BYTES) {
+            if lines.last().is_none_or(|line| with_it(line) > bytes_max) {
                 lines.push(Line::default());
             }
             let Some(line) = lines.last_mut() else { continue };
@@ -69,9 +80,13 @@ impl Layout {
             line.fields.push(Field { column, data_type: data_type.clone(), width, offset, null: (0, 0) });
             line.bytes += width;
         }
-        lines.retain(|line| line.fields.len() > 1);
         lines.iter_mut().for_each(Line::seal);
         Self { lines }
+    }
+
+    /// Bytes of a row.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.lines.iter().map(|line| line.bytes).sum()
     }
 
     /// Where a column lies; `None` where it is kept by itself.
@@ -155,6 +170,48 @@ fn gather<const BYTES: usize>(parts: &[&[u8]], rows: &[(usize, usize)], lines: &
 }
 
 impl Packed {
+    /// No rows, with room for some.
+    pub(crate) fn with_capacity(layout: &Layout, rows: usize) -> Self {
+        let line = |line: &Line| (Vec::with_capacity(rows * line.bytes), vec![false; line.fields.len()]);
+        Self { lines: layout.lines.iter().map(line).collect() }
+    }
+
+    /// Takes a row of another one of the same layout in. What is null there is not noted: see [`Self::note_nulls`].
+    #[inline]
+    pub(crate) fn push(&mut self, layout: &Layout, other: &Self, row: usize) {
+        for ((line, (own, _)), (others, _)) in layout.lines.iter().zip(&mut self.lines).zip(&other.lines) {
+            let bytes = &others[row * line.bytes..(row + 1) * line.bytes];
+            // A usual size is copied without a call.
+            match <&[u8; 32]>::try_from(bytes) {
+                Ok(bytes) => own.extend_from_slice(bytes),
+                Err(_) => own.extend_from_slice(bytes),
+            }
+        }
+    }
+
+    /// Notes which columns of another one have nulls.
+    pub(crate) fn note_nulls(&mut self, other: &Self) {
+        for ((_, own), (_, others)) in self.lines.iter_mut().zip(&other.lines) {
+            own.iter_mut().zip(others).for_each(|(own, &other)| *own |= other);
+        }
+    }
+
+    /// The values of a column that is eight bytes wide, as whole numbers.
+    pub(crate) fn wide_values(&self, layout: &Layout, place: Place) -> impl Iterator<Item = i64> {
+        let line = &layout.lines[place.line];
+        let offset = line.fields[place.field].offset;
+        self.lines[place.line].0.chunks_exact(line.bytes).map(move |row| {
+            let mut value = [0; size_of::<i64>()];
+            value.copy_from_slice(&row[offset..offset + size_of::<i64>()]);
+            i64::from_ne_bytes(value)
+        })
+    }
+
+    /// Drops all rows and keeps their room.
+    pub(crate) fn clear(&mut self) {
+        self.lines.iter_mut().for_each(|(rows, _)| rows.clear());
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.lines.iter().map(|(rows, _)| rows.capacity()).sum()
     }

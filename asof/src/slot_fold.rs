@@ -6,7 +6,6 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, Time};
-use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use crate::fold_metrics::{FoldMetrics, LookupMetrics};
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
 use crate::spec::LookupSpec;
-use crate::spine_rows::{Numbered, SpineRows};
+use crate::spine_rows::{SpineCollector, SpineRows};
 
 /// The output of one partition.
 pub(crate) fn stream(
@@ -73,18 +72,18 @@ async fn run(
 /// Rows of a spine, on their way to an index.
 pub(crate) struct SpineFold {
     builder: SlotIndexBuilder,
-    batches: Vec<Numbered>,
-    rows: usize,
-    bytes: usize,
+    rows: SpineCollector,
 }
 
 impl SpineFold {
     pub(crate) fn new(join: &PartitionJoin) -> Result<Self> {
         let schema = join.spine_schema();
+        let clusters = join.spec.may_cluster(&schema);
         let key_types: Vec<DataType> =
             join.spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
-        let builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?.clustering(join.spec.clusters);
-        Ok(Self { builder, batches: Vec::new(), rows: 0, bytes: 0 })
+        let builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?.clustering(clusters);
+        let builder = if clusters { builder.copying() } else { builder };
+        Ok(Self { builder, rows: SpineCollector::new(schema, 1, clusters) })
     }
 
     /// Takes rows in; `memory` holds nothing else.
@@ -94,25 +93,24 @@ impl SpineFold {
         batch: RecordBatch,
         memory: &mut MemoryReservation,
     ) -> Result<()> {
-        if batch.num_rows() == 0 {
+        let rows = batch.num_rows();
+        if rows == 0 {
             return Ok(());
         }
         self.builder.push(&join.spine_keys(&batch), batch.column(join.spec.spine_instant))?;
-        self.bytes += get_record_batch_memory_size(&batch);
-        memory.try_resize(self.bytes + self.builder.memory_bytes().0)?;
-        let first_row = self.rows;
-        self.rows += batch.num_rows();
-        self.batches.push(Numbered { first_row, batch });
-        Ok(())
+        let kept = self.rows.keeper()(batch)?;
+        self.rows.push(0, rows, kept);
+        memory.try_resize(self.rows.bytes() + self.builder.memory_bytes().0)
     }
 
     /// The rows and their index.
     pub(crate) fn finish(self, memory: &mut MemoryReservation) -> Result<(SpineRows, SlotIndex)> {
+        let bytes = self.rows.bytes();
         let (held, more) = self.builder.memory_bytes();
-        memory.try_resize(self.bytes + held + more)?;
+        memory.try_resize(bytes + held + more)?;
         let index = self.builder.finish(1);
-        memory.try_resize(self.bytes + index.memory_bytes())?;
-        Ok((SpineRows::new(self.batches, &index.rows), index))
+        memory.try_resize(bytes + index.memory_bytes())?;
+        Ok((self.rows.finish(&index.rows)?, index))
     }
 }
 

@@ -132,6 +132,12 @@ impl AsofSpec {
         Ok(Arc::new(Schema::new_with_metadata(Fields::from(fields), spine.metadata().clone())))
     }
 
+    /// Whether rows of such a spine come in an order of their own.
+    pub(crate) fn may_cluster(&self, spine: &Schema) -> bool {
+        // Dictionaries of many batches need not fit in one.
+        self.clusters && !spine.fields().iter().any(|field| has_dictionary(field.data_type()))
+    }
+
     /// Positions, types and counts that must hold before anything runs.
     fn check(&self, spine: &Schema, lookups: &[SchemaRef], payloads: &[SchemaRef]) -> Result<()> {
         if lookups.len() != self.lookups.len() {
@@ -175,6 +181,20 @@ impl AsofSpec {
             }
         }
         Ok(())
+    }
+}
+
+fn has_dictionary(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, _) | DataType::RunEndEncoded(_, _) | DataType::Union(_, _) => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => has_dictionary(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_dictionary(field.data_type())),
+        _ => false,
     }
 }
 

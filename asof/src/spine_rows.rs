@@ -2,47 +2,116 @@
 
 use std::ops::Range;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
 
-use crate::places::Places;
-use crate::slot_index::RowSlots;
+use crate::fetched::{Collected, Fetched, Unit};
+use crate::slot_index::{RowSlots, as_u32};
 
-/// Rows of a batch that is gathered.
+/// Rows of a batch that is gathered in another order than rows came in.
 const GATHERED_ROWS: usize = if cfg!(test) { 3 } else { 8192 };
 
-/// A batch of the spine, and the number of its first row in the index.
-#[derive(Debug, Clone)]
-pub(crate) struct Numbered {
-    pub(crate) first_row: usize,
-    pub(crate) batch: RecordBatch,
+/// A batch as it is kept.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    Whole(RecordBatch),
+    /// To be gathered.
+    Packed(Unit),
+}
+
+/// Rows that are collected.
+#[derive(Debug)]
+pub(crate) struct SpineCollector {
+    schema: SchemaRef,
+    rows: usize,
+    whole: Vec<RecordBatch>,
+    whole_bytes: usize,
+    /// Where rows may come out in another order.
+    packed: Option<Collected>,
+    /// The rows of each batch, by partition.
+    came: Vec<Vec<(usize, Range<usize>)>>,
+}
+
+impl SpineCollector {
+    /// Rows of so many partitions; `clusters` says that they may come out in another order.
+    pub(crate) fn new(schema: SchemaRef, partitions: usize, clusters: bool) -> Self {
+        let types = || -> Vec<DataType> { schema.fields().iter().map(|f| f.data_type().clone()).collect() };
+        let packed = clusters.then(|| Collected::new(types()));
+        Self {
+            packed,
+            schema,
+            rows: 0,
+            whole: Vec::new(),
+            whole_bytes: 0,
+            came: vec![Vec::new(); partitions],
+        }
+    }
+
+    /// What brings a batch into the form in which it is kept; any thread may do it.
+    pub(crate) fn keeper(&self) -> impl Fn(RecordBatch) -> Result<Kept> + Send + Sync + use<> {
+        let packer = self.packed.as_ref().map(Collected::packer);
+        move |batch| match &packer {
+            Some(pack) => pack(&batch).map(Kept::Packed),
+            None => Ok(Kept::Whole(batch)),
+        }
+    }
+
+    /// Takes a batch of so many rows of a partition in, at least one.
+    pub(crate) fn push(&mut self, partition: usize, rows: usize, kept: Kept) {
+        let batch = self.came.iter().map(Vec::len).sum();
+        self.came[partition].push((batch, self.rows..self.rows + rows));
+        self.rows += rows;
+        match (kept, &mut self.packed) {
+            (Kept::Packed(unit), Some(packed)) => packed.push(unit),
+            (Kept::Packed(_), None) => {}
+            (Kept::Whole(batch), _) => {
+                self.whole_bytes += get_record_batch_memory_size(&batch);
+                self.whole.push(batch);
+            }
+        }
+    }
+
+    /// Bytes of the rows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.whole_bytes + self.packed.as_ref().map_or(0, Collected::bytes)
+    }
+
+    /// All rows in the order of `slots`; where it has none, one partition after the other.
+    pub(crate) fn finish(self, slots: &RowSlots) -> Result<SpineRows> {
+        let came = || self.came.iter().flatten();
+        let ranges = if slots.order().is_some() {
+            let rows = self.rows;
+            (0..rows).step_by(GATHERED_ROWS).map(|first| first..rows.min(first + GATHERED_ROWS)).collect()
+        } else {
+            came().map(|(_, rows)| rows.clone()).collect()
+        };
+        let rows = match self.packed {
+            Some(packed) => Rows::Packed(packed.finish()?),
+            None => Rows::Whole(came().map(|&(batch, _)| self.whole[batch].clone()).collect()),
+        };
+        Ok(SpineRows { schema: self.schema, rows, ranges })
+    }
 }
 
 /// All rows of an index.
 #[derive(Debug)]
 pub(crate) struct SpineRows {
-    batches: Vec<Numbered>,
-    /// The places at which each batch's rows come out.
+    schema: SchemaRef,
+    rows: Rows,
     ranges: Vec<Range<usize>>,
-    /// Where rows are by their numbers, if they are gathered.
-    gathered: Option<Places>,
+}
+
+#[derive(Debug)]
+enum Rows {
+    /// Batch by batch as they come out.
+    Whole(Vec<RecordBatch>),
+    /// By their numbers.
+    Packed(Fetched),
 }
 
 impl SpineRows {
-    /// The rows of `slots`; they come out in the order of `batches`, unless `slots` has another one.
-    pub(crate) fn new(mut batches: Vec<Numbered>, slots: &RowSlots) -> Self {
-        if slots.order().is_none() {
-            let range = |one: &Numbered| one.first_row..one.first_row + one.batch.num_rows();
-            return Self { ranges: batches.iter().map(range).collect(), batches, gathered: None };
-        }
-        batches.sort_unstable_by_key(|one| one.first_row);
-        let places = Places::new(batches.iter().map(|one| one.batch.num_rows()));
-        let rows = places.rows();
-        let ranges = (0..rows).step_by(GATHERED_ROWS).map(|first| first..rows.min(first + GATHERED_ROWS));
-        Self { ranges: ranges.collect(), batches, gathered: Some(places) }
-    }
-
     /// The places at which the rows of each batch come out.
     pub(crate) fn ranges(&self) -> &[Range<usize>] {
         &self.ranges
@@ -50,12 +119,15 @@ impl SpineRows {
 
     /// The rows of a batch; `slots` are those that the rows were made for.
     pub(crate) fn batch(&self, number: usize, slots: &RowSlots) -> Result<RecordBatch> {
-        let (Some(places), Some(order)) = (&self.gathered, slots.order()) else {
-            return Ok(self.batches[number].batch.clone());
+        let rows = match &self.rows {
+            Rows::Whole(batches) => return Ok(batches[number].clone()),
+            Rows::Packed(rows) => rows,
         };
-        let batches: Vec<&RecordBatch> = self.batches.iter().map(|one| &one.batch).collect();
-        let rows: Vec<(usize, usize)> =
-            order[self.ranges[number].clone()].iter().map(|&row| places.of(row as usize)).collect();
-        Ok(interleave_record_batch(&batches, &rows)?)
+        let places = self.ranges[number].clone();
+        let numbers: UInt32Array = match slots.order() {
+            Some(order) => order[places].to_vec().into(),
+            None => places.map(as_u32).collect::<Vec<u32>>().into(),
+        };
+        Ok(RecordBatch::try_new(SchemaRef::clone(&self.schema), rows.gather_all(&numbers)?)?)
     }
 }

@@ -13,7 +13,7 @@ use object_store::PutPayload;
 use object_store::multipart::{MultipartStore, PartId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::error::RetrievalError;
 
@@ -156,8 +156,47 @@ pub(crate) struct PartSink {
 }
 
 enum Target {
-    File { file: Arc<File>, relative: String },
+    File(LocalPart),
     Upload(Box<Upload>),
+}
+
+struct LocalPart {
+    file: Arc<File>,
+    relative: String,
+    /// Brings what was written so far to the disk, so that little is left to wait for at the end.
+    flushing: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl LocalPart {
+    async fn write(&mut self, pieces: Vec<Bytes>) -> std::io::Result<()> {
+        let file = Arc::clone(&self.file);
+        let written = blocking(move || {
+            let mut file: &File = &file;
+            pieces.iter().try_for_each(|piece| file.write_all(piece))
+        });
+        written.await?;
+        if self.flushing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.flushed().await?;
+            let file = Arc::clone(&self.file);
+            self.flushing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        }
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way. The system tells of a fault once, so that none may be passed over.
+    async fn flushed(&mut self) -> std::io::Result<()> {
+        match self.flushing.take() {
+            Some(flushing) => flushing.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended))),
+            None => Ok(()),
+        }
+    }
+
+    async fn finish(mut self) -> std::io::Result<String> {
+        self.flushed().await?;
+        let (file, relative) = (self.file, self.relative);
+        blocking(move || file.sync_all()).await?;
+        Ok(relative)
+    }
 }
 
 struct Upload {
@@ -189,7 +228,7 @@ impl PartSink {
                 }
                 let path = local_path(&staged)?;
                 let file = create_file(path).await.map_err(|e| StorageError::classify_io(&staged, &e))?;
-                Target::File { file, relative }
+                Target::File(LocalPart { file, relative, flushing: None })
             }
             Some(store) => {
                 let path = location.path();
@@ -215,13 +254,8 @@ impl PartSink {
     pub(crate) async fn push(&mut self, pieces: Vec<Bytes>) -> Result<(), RetrievalError> {
         self.bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         match &mut self.target {
-            Target::File { file, .. } => {
-                let file = Arc::clone(file);
-                let written = blocking(move || {
-                    let mut file: &File = &file;
-                    pieces.iter().try_for_each(|piece| file.write_all(piece))
-                });
-                written.await.map_err(|e| StorageError::classify_io(&self.location, &e).into())
+            Target::File(part) => {
+                part.write(pieces).await.map_err(|e| StorageError::classify_io(&self.location, &e).into())
             }
             Target::Upload(upload) => {
                 for piece in pieces {
@@ -240,10 +274,9 @@ impl PartSink {
     /// Makes all bytes durable; what is returned completes the part. Returns the bytes written, too.
     pub(crate) async fn finish(self) -> Result<(Staged, u64), RetrievalError> {
         let staged = match self.target {
-            Target::File { file, relative } => {
-                let durable = blocking(move || file.sync_all());
-                durable.await.map_err(|e| StorageError::classify_io(&self.location, &e))?;
-                Staged::File { path: relative }
+            Target::File(part) => {
+                let path = part.finish().await.map_err(|e| StorageError::classify_io(&self.location, &e))?;
+                Staged::File { path }
             }
             Target::Upload(mut upload) => {
                 let rest = upload.waiting.take(upload.waiting.bytes);
