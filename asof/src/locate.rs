@@ -106,9 +106,9 @@ impl Locate {
         self.rivals.capacity() * size_of::<Rival>()
     }
 
-    /// Folds rows in whose event times alone decide. The passes over them are short loops without branches that depend on
+    /// Folds rows of a window of ordinals in whose event times alone decide. The passes over them are short loops without branches that depend on
     /// each other, so that the processor has many memory accesses under way at once.
-    pub(crate) fn fold(&mut self, rows: &[NarrowRow]) {
+    pub(crate) fn fold(&mut self, rows: &[NarrowRow], window: u64) {
         let round = RoundUp::new(self.time_unit, self.index.unit);
         self.sought.clear();
         self.sought.extend(rows.iter().map(|row| match round.apply(row.time) {
@@ -120,7 +120,8 @@ impl Locate {
         self.index.first_at_or_after_each(&self.sought, &mut slots);
         for (row, &slot) in rows.iter().zip(&slots) {
             if slot != NO_SLOT && !self.is_expired(slot as usize, row.time) {
-                self.offer_by_time(slot as usize, Candidate { time: row.time, row: row.row });
+                let own = Candidate { time: row.time, row: window + u64::from(row.row) };
+                self.offer_by_time(slot as usize, own);
             }
         }
         self.slots = slots;

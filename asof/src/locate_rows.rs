@@ -20,15 +20,17 @@ const BUCKET_SLOTS_LOG2: u32 = if cfg!(test) { 1 } else { 14 };
 /// Buckets at most; of more slots, each bucket has more.
 const BUCKETS_MAX: usize = 512;
 /// Rows that a bucket holds back at most.
-const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 4096 };
+const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 6144 };
+/// Ordinals of rows that wait differ in so many bits at most.
+const WINDOW_BITS: u32 = if cfg!(test) { 3 } else { u32::BITS };
 
 /// A row that may serve slots of its group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NarrowRow {
     pub(crate) time: i64,
-    /// Its ordinal.
-    pub(crate) row: u64,
     pub(crate) group: u32,
+    /// Its ordinal, from the first one of a window on.
+    pub(crate) row: u32,
 }
 
 /// A fold that takes rows; [`Self::end`] gives what it has found.
@@ -40,8 +42,9 @@ pub(crate) struct LocateRows {
     created: Option<usize>,
     ordinal: usize,
     buckets: Buckets,
+    /// The first ordinal of the window in which all waiting rows are.
+    window: u64,
     groups: Vec<u32>,
-    narrow: Vec<NarrowRow>,
 }
 
 impl LocateRows {
@@ -65,8 +68,8 @@ impl LocateRows {
             time: spec.time,
             created: spec.created,
             ordinal,
+            window: 0,
             groups: Vec::new(),
-            narrow: Vec::new(),
             index,
         })
     }
@@ -94,40 +97,56 @@ impl LocateRows {
             self.locate.fold_created(&self.groups, &times, &created, ordinals);
             return Ok(());
         }
-        let rows = self.groups.iter().zip(times.values.iter()).zip(ordinals).enumerate();
-        let rows = rows.filter(|&(row, ((&group, _), _))| group != NO_GROUP && !times.is_null(row));
-        let rows = rows.map(|(_, ((&group, &time), &row))| NarrowRow { time, row, group });
-        if self.buckets.rows.is_empty() {
-            self.narrow.clear();
-            self.narrow.extend(rows);
-            self.locate.fold(&self.narrow);
-            return Ok(());
-        }
-        let shift = self.buckets.shift;
-        for row in rows {
-            let first = self.index.slot_starts[row.group as usize];
-            let number = (first >> shift) as usize;
+        let groups = std::mem::take(&mut self.groups);
+        let (index, shift) = (Arc::clone(&self.index), self.buckets.shift);
+        for (place, ((&group, &time), &row)) in
+            groups.iter().zip(times.values.iter()).zip(ordinals).enumerate()
+        {
+            if group == NO_GROUP || times.is_null(place) {
+                continue;
+            }
+            if (row ^ self.window) >> WINDOW_BITS != 0 {
+                self.fold_all();
+                self.window = (row >> WINDOW_BITS) << WINDOW_BITS;
+            }
+            // It fits, as the window is no larger.
+            let row = u32::try_from(row - self.window).unwrap_or(u32::MAX);
+            let row = NarrowRow { time, group, row };
+            let number = (index.slot_starts[group as usize] >> shift) as usize;
             let bucket = &mut self.buckets.rows[number];
             bucket.push(row);
             if bucket.len() == BUCKET_ROWS {
-                self.locate.warm(number << shift..(number + 1) << shift);
-                self.locate.fold(bucket);
-                bucket.clear();
+                self.fold(number);
             }
+        }
+        self.groups = groups;
+        if self.buckets.rows.len() == 1 {
+            self.fold(0);
         }
         Ok(())
     }
 
     /// What all rows came to.
     pub(crate) fn end(mut self) -> Locate {
-        for bucket in &self.buckets.rows {
-            self.locate.fold(bucket);
-        }
+        self.fold_all();
         self.locate
+    }
+
+    fn fold_all(&mut self) {
+        (0..self.buckets.rows.len()).for_each(|number| self.fold(number));
+    }
+
+    fn fold(&mut self, number: usize) {
+        let bucket = &mut self.buckets.rows[number];
+        if bucket.len() == BUCKET_ROWS {
+            self.locate.warm(number << self.buckets.shift..(number + 1) << self.buckets.shift);
+        }
+        self.locate.fold(bucket, self.window);
+        bucket.clear();
     }
 }
 
-/// Rows held back, by the first slot of their group; none where all slots are near anyway.
+/// Rows held back, by the first slot of their group; where all slots are near anyway, those of a batch in one bucket.
 struct Buckets {
     shift: u32,
     rows: Vec<Vec<NarrowRow>>,
@@ -146,7 +165,7 @@ impl Buckets {
             shift += 1;
         }
         let buckets = (slots >> shift) + 1;
-        (shift, if buckets > 2 { buckets } else { 0 })
+        if buckets > 2 { (shift, buckets) } else { (u32::BITS - 1, 1) }
     }
 
     fn bytes(slots: usize) -> usize {
@@ -163,12 +182,13 @@ mod tests {
         for slots in [0, 1, 32_767, 32_768, 49_152, 5_000_000, 16_777_216, u32::MAX as usize] {
             let (shift, buckets) = Buckets::layout(slots);
             assert!(buckets <= BUCKETS_MAX, "{slots}");
-            assert!(buckets == 0 || slots >> shift < buckets, "{slots}");
-            assert!(shift == BUCKET_SLOTS_LOG2 || slots >> (shift - 1) >= BUCKETS_MAX, "{slots}");
+            assert!(slots >> shift < buckets.max(2), "{slots}");
+            let is_one = buckets == 1;
+            assert!(is_one || shift == BUCKET_SLOTS_LOG2 || slots >> (shift - 1) >= BUCKETS_MAX, "{slots}");
         }
         assert_eq!(
             [1, 3, 4, 7].map(|slots| Buckets::layout(slots).1),
-            [0, 0, 3, 4],
+            [1, 1, 3, 4],
             "few slots are near anyway"
         );
     }
