@@ -6,16 +6,19 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions, UInt8Array, UInt32Array};
 use arrow::buffer::NullBuffer;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::physical_plan::SendableRecordBatchStream;
-use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
+use futures::stream::{BoxStream, Fuse, Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use crate::broadcast_index::{BroadcastIndex, ROW_BYTES_MAX};
-use crate::clustered_runs::{RUN_ROWS, Run};
+use crate::clustered_runs::Run;
 use crate::exec::PartitionJoin;
 use crate::fold_metrics::FoldMetrics;
 use crate::slot_index::is_worth_clustering;
+
+/// Runs of all partitions take one part in so many of the memory at most.
+const RUNS_SHARE: usize = 8;
 
 /// The lookups as the partitions of one task share them: indexed by the first that is asked for its rows.
 #[derive(Default)]
@@ -62,11 +65,10 @@ async fn run(
     for (index, counts) in lookups.indexes.iter().zip(&metrics.lookups) {
         counts.folded.add(index.rows());
     }
+    let spine = join.spine()?.fuse();
     let memory =
         MemoryConsumer::new("point-in-time join, runs of the spine").register(join.context.memory_pool());
-    let run = first_run(&join, &lookups, &memory)?;
-    let spine = join.spine()?;
-    let answering = Answering { join, lookups, metrics, spine, is_ended: false, memory, run };
+    let answering = Answering { join, lookups, metrics, spine, state: State::Begun, waiting: None, memory };
     Ok(futures::stream::try_unfold(answering, |mut answering| async move {
         Ok(answering.next().await?.map(|batch| (batch, answering)))
     }))
@@ -74,19 +76,20 @@ async fn run(
 
 /// What clusters the spine in runs, where that is allowed and pays, and there is memory for runs that are long enough.
 fn first_run(join: &PartitionJoin, lookups: &Lookups, memory: &MemoryReservation) -> Result<Option<Run>> {
-    let Some(widest) = lookups.indexes.get(lookups.widest) else { return Ok(None) };
     let schema = join.spine_schema();
-    if !join.spec.may_cluster(&schema) || join.spec.spine_keys.is_empty() {
+    let keys = lookups.indexes.get(lookups.widest).map_or(0, BroadcastIndex::groups);
+    if !join.spec.may_cluster(&schema) || join.spec.spine_keys.is_empty() || keys == 0 {
         return Ok(None);
     }
-    let mut rows = join.spine_rows()?.unwrap_or(RUN_ROWS).min(RUN_ROWS);
-    while is_worth_clustering(rows, widest.groups()) && rows > 0 {
-        if memory.try_grow(Run::bytes_of_new(&schema, rows)).is_ok() {
-            return Run::new(schema, join.spec.spine_instant, widest.groups(), rows).map(Some);
-        }
-        rows /= 2;
+    let bytes = match join.context.memory_pool().memory_limit() {
+        MemoryLimit::Finite(limit) => limit / RUNS_SHARE / join.partitions().max(1),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+    };
+    let rows = Run::rows_max(&schema, join.spine_rows().unwrap_or(usize::MAX), bytes);
+    if !is_worth_clustering(rows, keys) || memory.try_grow(Run::bytes_of_new(&schema, rows)).is_err() {
+        return Ok(None);
     }
-    Ok(None)
+    Run::new(schema, join.spec.spine_instant, keys, rows).map(Some)
 }
 
 /// A spine on its way past the lookups.
@@ -94,43 +97,78 @@ struct Answering {
     join: PartitionJoin,
     lookups: Arc<Lookups>,
     metrics: FoldMetrics,
-    spine: SendableRecordBatchStream,
-    is_ended: bool,
+    spine: Fuse<SendableRecordBatchStream>,
+    state: State,
+    /// The first batch: what made it holds its memory by then.
+    waiting: Option<RecordBatch>,
     /// For the run.
     memory: MemoryReservation,
-    run: Option<Run>,
+}
+
+/// How rows come out.
+enum State {
+    /// Nothing has come in yet.
+    Begun,
+    /// As they come.
+    Passing,
+    Clustering {
+        run: Box<Run>,
+        /// No more runs follow: the spine has ended, or there is no memory for them.
+        is_last: bool,
+    },
 }
 
 impl Answering {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(run) = &mut self.run else {
-            let Some(batch) = self.spine.try_next().await? else { return Ok(None) };
-            let _timer = self.metrics.emit_time.timer();
-            self.metrics.spine_rows.add(batch.num_rows());
-            return self.lookups.answer(&self.join, &batch, None).map(Some);
-        };
         loop {
-            let timer = self.metrics.emit_time.timer();
-            if let Some((batch, groups)) = run.next()? {
-                return self.lookups.answer(&self.join, &batch, Some(&groups)).map(Some);
-            }
-            drop(timer);
-            if self.is_ended {
-                return Ok(None);
-            }
-            // Where memory does not suffice for more rows, the run ends early.
-            let mut has_room = true;
-            while has_room && !run.is_full() {
-                let Some(batch) = self.spine.try_next().await? else {
-                    self.is_ended = true;
-                    break;
-                };
-                let _timer = self.metrics.emit_time.timer();
-                self.metrics.spine_rows.add(batch.num_rows());
-                let widest = &self.lookups.indexes[self.lookups.widest];
-                let groups = widest.find(&self.join.spine_keys(&batch), batch.num_rows())?;
-                run.push(&batch, &groups);
-                has_room = self.memory.try_resize(run.bytes()).is_ok();
+            let Self { join, lookups, metrics, spine, state, waiting, memory } = self;
+            match state {
+                State::Begun => {
+                    *waiting = spine.try_next().await?;
+                    *state = match first_run(join, lookups, memory)? {
+                        Some(run) => State::Clustering { run: Box::new(run), is_last: false },
+                        None => State::Passing,
+                    };
+                }
+                State::Passing => {
+                    let batch = match waiting.take() {
+                        Some(batch) => Some(batch),
+                        None => spine.try_next().await?,
+                    };
+                    let Some(batch) = batch else { return Ok(None) };
+                    let _timer = metrics.emit_time.timer();
+                    metrics.spine_rows.add(batch.num_rows());
+                    return lookups.answer(join, &batch, None).map(Some);
+                }
+                State::Clustering { run, is_last } => {
+                    let timer = metrics.emit_time.timer();
+                    if let Some((batch, groups)) = run.next()? {
+                        return lookups.answer(join, &batch, Some(&groups)).map(Some);
+                    }
+                    drop(timer);
+                    if *is_last {
+                        *state = State::Passing;
+                        memory.free();
+                        continue;
+                    }
+                    memory.try_resize(run.bytes())?;
+                    while !*is_last && !run.is_full() {
+                        let batch = match waiting.take() {
+                            Some(batch) => Some(batch),
+                            None => spine.try_next().await?,
+                        };
+                        let Some(batch) = batch else {
+                            *is_last = true;
+                            break;
+                        };
+                        let _timer = metrics.emit_time.timer();
+                        metrics.spine_rows.add(batch.num_rows());
+                        let widest = &lookups.indexes[lookups.widest];
+                        let groups = widest.find(&join.spine_keys(&batch), batch.num_rows())?;
+                        run.push(&batch, &groups);
+                        *is_last = memory.try_resize(run.bytes()).is_err();
+                    }
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use arrow::compute::interleave;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 
+use crate::fetched::bytes_of;
 use crate::key_index::NO_GROUP;
 use crate::packed_rows::{Layout, Packed, Place};
 use crate::places::Places;
@@ -21,6 +22,8 @@ use crate::slot_index::as_u32;
 pub(crate) const RUN_ROWS: usize = if cfg!(test) { 10 } else { 1 << 21 };
 /// Bytes of a run at most.
 const RUN_BYTES: usize = 128 << 20;
+/// Bytes for each row of a bucket that is brought in order.
+const ORDER_BYTES: usize = size_of::<(i64, u32)>() + size_of::<u32>();
 /// Rows of a bucket, about, where keys have as many rows each; rows of a batch that comes out, at most.
 const BUCKET_ROWS: usize = if cfg!(test) { 3 } else { 8192 };
 
@@ -73,22 +76,28 @@ struct Out {
 }
 
 impl Run {
+    /// How many rows a run has at most, if there may be so many rows and so many bytes: none is not worth it.
+    pub(crate) fn rows_max(schema: &SchemaRef, rows: usize, bytes: usize) -> usize {
+        rows.min(RUN_ROWS).min(bytes.min(RUN_BYTES) / row_bytes(&layout_of(schema)))
+    }
+
     /// A run of up to `rows` rows, and never more than suits, whose keys are of so many groups and whose instants are in a column.
     pub(crate) fn new(schema: SchemaRef, instant: usize, groups: usize, rows: usize) -> Result<Self> {
-        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
-        let layout = Layout::of_one_line(&types);
+        let layout = layout_of(&schema);
         let Some(instant) = layout.place(instant) else {
-            return Err(DataFusionError::Internal(format!("an instant column is {}", types[instant])));
+            let field = schema.field(instant);
+            return Err(DataFusionError::Internal(format!("an instant column is {}", field.data_type())));
         };
-        let apart: Vec<usize> = (0..types.len()).filter(|&column| layout.place(column).is_none()).collect();
-        let rows_max = rows.clamp(1, RUN_ROWS);
+        let columns = 0..schema.fields().len();
+        let apart: Vec<usize> = columns.filter(|&column| layout.place(column).is_none()).collect();
+        let rows_max = rows.max(1);
+        let buckets_of = |shift: u32| (groups.saturating_sub(1) >> shift) + 1;
         let mut shift = 0;
-        while (groups >> shift) > rows_max / BUCKET_ROWS {
+        while buckets_of(shift) > (rows_max / BUCKET_ROWS).max(1) {
             shift += 1;
         }
-        let buckets = (groups >> shift) + 1;
-        // A little more than they need if keys have as many rows each.
-        let room = rows_max / buckets + rows_max / buckets / 16;
+        let buckets = buckets_of(shift);
+        let room = room(rows_max, buckets);
         let bucket =
             |room| Bucket { rows: Vec::with_capacity(room), packed: Packed::with_capacity(&layout, room) };
         let mut buckets: Vec<Bucket> = (0..buckets).map(|_| bucket(room)).collect();
@@ -111,12 +120,9 @@ impl Run {
         })
     }
 
-    /// Bytes that [`Self::new`] takes.
+    /// Bytes that [`Self::new`] takes, at most.
     pub(crate) fn bytes_of_new(schema: &SchemaRef, rows: usize) -> usize {
-        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
-        let row = size_of::<Narrow>() + Layout::of_one_line(&types).row_bytes();
-        let rows = rows.clamp(1, RUN_ROWS);
-        (rows + rows / 16) * row
+        room(rows, 1).saturating_mul(row_bytes(&layout_of(schema)))
     }
 
     /// Takes rows in, with the groups of their keys.
@@ -134,21 +140,23 @@ impl Run {
         self.rows += batch.num_rows();
         if !self.apart.is_empty() {
             let apart: Vec<ArrayRef> = self.apart.iter().map(|&c| ArrayRef::clone(batch.column(c))).collect();
-            self.piece_bytes += apart.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
+            self.piece_bytes += bytes_of(&apart);
             self.pieces.push(apart);
             self.piece_rows.push(batch.num_rows());
         }
     }
 
-    /// Whether no more rows should come.
+    /// Whether no more rows should come. A run without rows takes some, whatever its room.
     pub(crate) fn is_full(&self) -> bool {
-        self.rows >= self.rows_max || self.bytes() >= RUN_BYTES
+        let bytes = self.rows * row_bytes(&self.layout) + self.piece_bytes;
+        self.rows > 0 && (self.rows >= self.rows_max || bytes >= RUN_BYTES)
     }
 
-    /// Bytes held.
+    /// Bytes held, and those that bring the longest bucket in order.
     pub(crate) fn bytes(&self) -> usize {
         let of = |bucket: &Bucket| bucket.rows.capacity() * size_of::<Narrow>() + bucket.packed.bytes();
-        self.piece_bytes + self.buckets.iter().map(of).sum::<usize>()
+        let longest = self.buckets.iter().map(|bucket| bucket.rows.len()).max().unwrap_or(0);
+        self.piece_bytes + self.buckets.iter().map(of).sum::<usize>() + longest * ORDER_BYTES
     }
 
     /// The next rows and their groups; after the last ones the run is as new.
@@ -202,11 +210,15 @@ impl Run {
         Ok(Some((RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?, groups)))
     }
 
-    /// Drops the rows and keeps their room.
+    /// Drops the rows and keeps the room that a run needs whose keys have as many rows each.
     fn clear(&mut self) {
-        for bucket in &mut self.buckets {
+        let groupless = self.buckets.len() - 1;
+        let room = room(self.rows_max, groupless);
+        for (number, bucket) in self.buckets.iter_mut().enumerate() {
+            let room = if number == groupless { 0 } else { room };
             bucket.rows.clear();
-            bucket.packed.clear();
+            bucket.rows.shrink_to(room);
+            bucket.packed.clear(&self.layout, room);
         }
         self.nulls = Packed::with_capacity(&self.layout, 0);
         self.rows = 0;
@@ -215,6 +227,20 @@ impl Run {
         self.piece_bytes = 0;
         self.out = None;
     }
+}
+
+fn layout_of(schema: &SchemaRef) -> Layout {
+    let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+    Layout::of_one_line(&types)
+}
+
+fn row_bytes(layout: &Layout) -> usize {
+    size_of::<Narrow>() + layout.row_bytes()
+}
+
+/// Rows that each of some buckets has room for: a little more than they need if keys have as many rows each.
+fn room(rows: usize, buckets: usize) -> usize {
+    rows / buckets + rows / buckets / 16
 }
 
 impl Bucket {
@@ -347,5 +373,36 @@ mod tests {
         run.push(&batch, &[0; 3]);
         run.piece_bytes = RUN_BYTES;
         assert!(run.is_full());
+    }
+
+    #[test]
+    fn a_run_takes_rows_however_wide_they_are_and_however_they_were_spread() {
+        let instant = || Field::new("at", DataType::Timestamp(TimeUnit::Second, None), true);
+        let wide = |column: usize| Field::new(format!("c{column}"), DataType::Int64, true);
+        let schema: SchemaRef =
+            Arc::new(Schema::new(std::iter::once(instant()).chain((0..2000).map(wide)).collect::<Vec<_>>()));
+        let rows = Run::rows_max(&schema, RUN_ROWS, 40_000);
+        assert_eq!(rows, 2);
+        assert_eq!(Run::rows_max(&schema, RUN_ROWS, 100), 0);
+        let mut run = Run::new(Arc::clone(&schema), 0, 3, rows).unwrap();
+        let batch = |rows: usize| {
+            let instants: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1; rows]));
+            let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; rows]));
+            let columns = std::iter::once(instants).chain((0..2000).map(|_| ArrayRef::clone(&numbers)));
+            RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap()
+        };
+        let room = run.bytes();
+        // All of one key, then all without one: buckets that grow do not keep what they grew to.
+        for groups in [[0; 40], [NONE; 40]] {
+            assert!(!run.is_full());
+            run.push(&batch(40), &groups);
+            assert!(run.is_full() && run.bytes() > room);
+            let mut rows = 0;
+            while let Some((batch, _)) = run.next().unwrap() {
+                rows += batch.num_rows();
+            }
+            assert_eq!(rows, 40);
+            assert!(run.bytes() <= room, "{} of {room}", run.bytes());
+        }
     }
 }

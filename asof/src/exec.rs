@@ -278,10 +278,14 @@ impl PartitionJoin {
     }
 
     /// About how many rows of the spine there are in a partition, if it is known.
-    pub(crate) fn spine_rows(&self) -> Result<Option<usize>> {
-        let known = StatisticsContext::new().compute(self.inputs[0].as_ref(), &StatisticsArgs::new())?;
-        let partitions = self.inputs[0].output_partitioning().partition_count();
-        Ok(known.num_rows.get_value().map(|rows| rows / partitions.max(1)))
+    pub(crate) fn spine_rows(&self) -> Option<usize> {
+        let known = StatisticsContext::new().compute(self.inputs[0].as_ref(), &StatisticsArgs::new()).ok()?;
+        known.num_rows.get_value().map(|rows| rows / self.partitions().max(1))
+    }
+
+    /// How many partitions the spine has here.
+    pub(crate) fn partitions(&self) -> usize {
+        self.inputs[0].output_partitioning().partition_count()
     }
 
     pub(crate) fn spine_schema(&self) -> SchemaRef {

@@ -12,6 +12,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::late::{ColumnPieces, LateColumns};
@@ -110,12 +111,13 @@ pub(crate) struct Collected {
     layout: Arc<Layout>,
     units: Vec<Unit>,
     bytes: usize,
+    apart_bytes: usize,
 }
 
 impl Collected {
     /// Rows of such columns.
     pub(crate) fn new(types: Vec<DataType>) -> Self {
-        Self { layout: Arc::new(Layout::new(&types)), types, units: Vec::new(), bytes: 0 }
+        Self { layout: Arc::new(Layout::new(&types)), types, units: Vec::new(), bytes: 0, apart_bytes: 0 }
     }
 
     /// What brings a batch into the form in which it is kept; any thread may do it.
@@ -127,12 +129,18 @@ impl Collected {
     /// Takes the next rows in.
     pub(crate) fn push(&mut self, unit: Unit) {
         self.bytes += unit.bytes();
+        self.apart_bytes += unit.apart_bytes();
         self.units.push(unit);
     }
 
     /// Bytes of all rows.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that [`Self::finish`] takes for a while, at most: it joins columns that lie in pieces.
+    pub(crate) fn finish_bytes_max(&self) -> usize {
+        self.apart_bytes
     }
 
     /// The rows, each of which will be gathered once.
@@ -144,8 +152,11 @@ impl Collected {
 
 impl Unit {
     fn bytes(&self) -> usize {
-        let apart = self.columns.iter().flatten().map(|column| column.get_array_memory_size());
-        self.packed.bytes() + apart.sum::<usize>()
+        self.packed.bytes() + self.apart_bytes()
+    }
+
+    fn apart_bytes(&self) -> usize {
+        bytes_of(&self.columns.iter().flatten().cloned().collect::<Vec<_>>())
     }
 
     fn new(layout: &Layout, columns: Vec<ColumnPieces>) -> Result<Self> {
@@ -286,6 +297,13 @@ impl Column {
             Self::Apart(pieces) => pieces.iter().map(|array| array.get_buffer_memory_size()).sum(),
         }
     }
+}
+
+/// Bytes of columns of one batch; what several of them share is counted once.
+pub(crate) fn bytes_of(columns: &[ArrayRef]) -> usize {
+    let named =
+        columns.iter().enumerate().map(|(place, column)| (place.to_string(), ArrayRef::clone(column)));
+    RecordBatch::try_from_iter(named).map_or(0, |batch| get_record_batch_memory_size(&batch))
 }
 
 /// The pieces of a column as one array; there is at least one.

@@ -65,14 +65,14 @@ impl KeyIndex {
         }
     }
 
-    /// The most bytes that [`Self::seal`] may take.
+    /// The most bytes that [`Self::seal`] and [`Self::sort`] may take.
     pub(crate) fn seal_bytes_max(&self) -> usize {
         match self {
             Self::Integer(IntegerKeys { dense: None, numbers, .. }) => {
                 dense_span_max(numbers.len()).saturating_mul(4)
             }
-            Self::Integer(_) => 0,
-            Self::Keyless | Self::Tuple(_) => 0,
+            Self::Integer(_) | Self::Keyless => 0,
+            Self::Tuple(index) => index.sort_bytes(),
         }
     }
 
@@ -300,7 +300,8 @@ mod tests {
         let integers = |keys: &[i64]| -> Vec<ArrayRef> { vec![Arc::new(Int64Array::from(keys.to_vec()))] };
         let near = [7, 3, 9, 3, 8, 7];
         let far = [7, 3, 4000, 3, 8, 7];
-        let cases: [(&str, Vec<ArrayRef>, Vec<ArrayRef>, [u32; 6]); 3] = [
+        type Case = (&'static str, Vec<ArrayRef>, Vec<ArrayRef>, [u32; 6]);
+        let cases: [Case; 3] = [
             ("near", integers(&near), integers(&[3, 7, 8, 9, 5]), [1, 0, 3, 0, 2, 1]),
             ("far", integers(&far), integers(&[3, 7, 8, 4000, 5]), [1, 0, 3, 0, 2, 1]),
             // By remainder first: 3 | 4000 7 | 8

@@ -177,7 +177,7 @@ async fn index_spine(
         let _timer = metrics.index_time.timer();
         metrics.spine_rows.add(rows);
         builder.push(&keys, &instants)?;
-        spine.push(partition, rows, kept);
+        spine.push(partition, rows, kept)?;
         memory.try_resize(spine.bytes() + builder.memory_bytes().0)?;
     }
     // A task that has panicked sends nothing more.
@@ -188,8 +188,11 @@ async fn index_spine(
     let (held, more) = builder.memory_bytes();
     memory.try_resize(spine.bytes() + held + more)?;
     let index = builder.finish(join.context.session_config().target_partitions());
-    memory.try_resize(spine.bytes() + index.memory_bytes())?;
-    Ok((spine.finish(&index.rows)?, Arc::new(index)))
+    let bytes = spine.bytes() + index.memory_bytes();
+    memory.try_resize(bytes + spine.finish_bytes_max())?;
+    let spine = spine.finish(&index.rows)?;
+    memory.try_resize(bytes)?;
+    Ok((spine, Arc::new(index)))
 }
 
 /// A batch of the spine that was read: what is indexed, and what is kept.

@@ -207,9 +207,12 @@ impl Packed {
         })
     }
 
-    /// Drops all rows and keeps their room.
-    pub(crate) fn clear(&mut self) {
-        self.lines.iter_mut().for_each(|(rows, _)| rows.clear());
+    /// Drops all rows and keeps room for some.
+    pub(crate) fn clear(&mut self, layout: &Layout, room: usize) {
+        for (line, (rows, _)) in layout.lines.iter().zip(&mut self.lines) {
+            rows.clear();
+            rows.shrink_to(room * line.bytes);
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -99,7 +99,7 @@ impl SpineFold {
         }
         self.builder.push(&join.spine_keys(&batch), batch.column(join.spec.spine_instant))?;
         let kept = self.rows.keeper()(batch)?;
-        self.rows.push(0, rows, kept);
+        self.rows.push(0, rows, kept)?;
         memory.try_resize(self.rows.bytes() + self.builder.memory_bytes().0)
     }
 
@@ -109,8 +109,10 @@ impl SpineFold {
         let (held, more) = self.builder.memory_bytes();
         memory.try_resize(bytes + held + more)?;
         let index = self.builder.finish(1);
+        memory.try_resize(bytes + index.memory_bytes() + self.rows.finish_bytes_max())?;
+        let rows = self.rows.finish(&index.rows)?;
         memory.try_resize(bytes + index.memory_bytes())?;
-        Ok((self.rows.finish(&index.rows)?, index))
+        Ok((rows, index))
     }
 }
 

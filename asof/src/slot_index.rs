@@ -116,9 +116,11 @@ impl SlotIndexBuilder {
         Ok(self.groups[first..].iter().zip(0..).filter(is_first).map(|(_, row)| row).collect())
     }
 
-    /// Bytes held now, the batches' instants apart, and bytes that [`Self::finish`] will need on top for a while.
+    /// Bytes held now, the instants of batches that others keep apart, and bytes that [`Self::finish`] will need on top for a while.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let instants = if self.copies { self.groups.len() * size_of::<i64>() } else { 0 };
+        // Where rows are clustered, nobody else keeps the batches.
+        let is_own = self.copies || self.clusters;
+        let instants = if is_own { self.groups.len() * size_of::<i64>() } else { 0 };
         let numbers = (self.groups.capacity() + self.instant_nulls.capacity()) * size_of::<u32>();
         let held = self.keys.memory_bytes() + numbers + instants;
         let groups = self.keys.groups() * 3 * 4 + self.keys.seal_bytes_max();
@@ -468,7 +470,8 @@ mod tests {
     #[test]
     fn rows_are_put_near_those_of_their_key_where_keys_have_several() {
         // Keys and instants; what comes out, as row and slot, `k` or `i` where the one or the other is null.
-        let table: [(&[(Option<i64>, Option<i64>)], &str); 4] = [
+        type Rows<'a> = &'a [(Option<i64>, Option<i64>)];
+        let table: [(Rows<'_>, &str); 4] = [
             (
                 &[(Some(7), Some(3)), (Some(5), Some(9)), (Some(7), Some(1)), (Some(5), Some(9))],
                 "1:0 3:0 2:1 0:2",

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 
 use crate::fetched::{Collected, Fetched, Unit};
@@ -59,23 +59,29 @@ impl SpineCollector {
     }
 
     /// Takes a batch of so many rows of a partition in, at least one.
-    pub(crate) fn push(&mut self, partition: usize, rows: usize, kept: Kept) {
+    pub(crate) fn push(&mut self, partition: usize, rows: usize, kept: Kept) -> Result<()> {
         let batch = self.came.iter().map(Vec::len).sum();
         self.came[partition].push((batch, self.rows..self.rows + rows));
         self.rows += rows;
         match (kept, &mut self.packed) {
             (Kept::Packed(unit), Some(packed)) => packed.push(unit),
-            (Kept::Packed(_), None) => {}
-            (Kept::Whole(batch), _) => {
+            (Kept::Whole(batch), None) => {
                 self.whole_bytes += get_record_batch_memory_size(&batch);
                 self.whole.push(batch);
             }
+            _ => return Err(DataFusionError::Internal("spine rows are kept in two ways".to_owned())),
         }
+        Ok(())
     }
 
     /// Bytes of the rows.
     pub(crate) fn bytes(&self) -> usize {
         self.whole_bytes + self.packed.as_ref().map_or(0, Collected::bytes)
+    }
+
+    /// Bytes that [`Self::finish`] takes for a while, at most.
+    pub(crate) fn finish_bytes_max(&self) -> usize {
+        self.packed.as_ref().map_or(0, Collected::finish_bytes_max)
     }
 
     /// All rows in the order of `slots`; where it has none, one partition after the other.

@@ -29,6 +29,11 @@ impl TupleKeys {
         self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 13
     }
 
+    /// Bytes that [`Self::sort`] takes for a while.
+    pub(crate) fn sort_bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * (2 * size_of::<usize>() + size_of::<u32>())
+    }
+
     /// Numbers them anew in ascending order, which is that of their encodings; returns the new number of each old one.
     pub(crate) fn sort(&mut self) -> Vec<u32> {
         let mut order: Vec<usize> = (0..self.ends.len()).collect();

@@ -1,7 +1,7 @@
 //! Rows that a join puts out by key and instant: what a part may say of their order, and the check that it holds. Readers trust
 //! the order that a file claims, so that a wrong one would give them wrong rows.
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::{eq, gt};
 use arrow::compute::{and, concat};
 use arrow::datatypes::{DataType, Schema};
@@ -29,7 +29,14 @@ impl SortedRows {
             let is_flat = schema.fields().iter().take(place).all(|field| !field.data_type().is_nested());
             (is_flat && orders_alike(field.data_type())).then_some(place)
         };
-        Self { columns: names.iter().map_while(column).collect(), last: None }
+        let mut columns: Vec<usize> = Vec::new();
+        for place in names.iter().map_while(column) {
+            // One column may be two keys.
+            if !columns.contains(&place) {
+                columns.push(place);
+            }
+        }
+        Self { columns, last: None }
     }
 
     /// What the file says.
@@ -57,7 +64,8 @@ impl SortedRows {
             let joined = last.iter().zip(&columns).map(|(last, column)| concat(&[last, column]));
             columns = joined.collect::<Result<_, _>>().map_err(bug)?;
         }
-        if !is_ascending(&columns).map_err(bug)? {
+        let has_nulls = columns.iter().any(|column| column.logical_null_count() > 0);
+        if has_nulls || !is_ascending(&columns).map_err(bug)? {
             return Err(RetrievalError::Unbalanced {
                 detail: "rows do not come by key and instant as the join says".to_owned(),
             });
