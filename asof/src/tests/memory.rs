@@ -130,6 +130,40 @@ fn a_limit_is_an_error_that_leaves_nothing_reserved() {
     }
 }
 
+/// Four keys, so that the spine is clustered; long texts, so that some limits end a run early.
+#[test]
+fn a_spine_that_streams_past_is_put_out_whole_however_short_its_runs_are() {
+    let spine = || -> Vec<RecordBatch> {
+        let text = "a long text ".repeat(20);
+        (0..300).map(|number| batch(number * 7, 7, &text, 4)).collect()
+    };
+    let features = || vec![batch(0, 40, "features", 4)];
+    let run = |state: &SessionState| {
+        // A runtime of its own: tasks that an error leaves behind end with it.
+        runtime().block_on(async {
+            rows(state, joined_by(JoinForm::Broadcast, state, spine(), vec![features()]).await).await
+        })
+    };
+    let truth = run(&session(&layout(1), unlimited())).unwrap();
+    assert_eq!(truth.len(), 2100);
+    let mut answered = 0;
+    for power in 8..22 {
+        let pool = Arc::new(GreedyMemoryPool::new(1 << power));
+        let result = run(&session(&layout(1), limited(Arc::clone(&pool) as Arc<dyn MemoryPool>)));
+        assert_eq!(pool.reserved(), 0, "2^{power} bytes");
+        match result {
+            Ok(found) => {
+                answered += 1;
+                assert!(found == truth, "2^{power} bytes");
+            }
+            Err(error) => {
+                assert!(matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)), "{error}");
+            }
+        }
+    }
+    assert!((4..12).contains(&answered), "{answered} limits sufficed");
+}
+
 #[test]
 fn an_abandoned_join_leaves_nothing_reserved() {
     let pool = Arc::new(GreedyMemoryPool::new(64 << 20));
