@@ -7,7 +7,7 @@ use arrow::compute::{and, concat};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use backsight_asof::AsofJoinExec;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use parquet::file::metadata::SortingColumn;
 
 use crate::error::RetrievalError;
@@ -82,8 +82,13 @@ fn sorted_by(plan: &dyn ExecutionPlan, partition: usize) -> Vec<String> {
     if let Some(join) = plan.downcast_ref::<AsofJoinExec>() {
         return if join.is_sorted(partition) { join.sort_columns() } else { Vec::new() };
     }
+    let partitions = |plan: &dyn ExecutionPlan| plan.output_partitioning().partition_count();
     match plan.children().as_slice() {
-        [child] if plan.name() == "ProjectionExec" => sorted_by(child.as_ref(), partition),
+        [child]
+            if plan.maintains_input_order() == [true] && partitions(plan) == partitions(child.as_ref()) =>
+        {
+            sorted_by(child.as_ref(), partition)
+        }
         _ => Vec::new(),
     }
 }

@@ -27,6 +27,8 @@ mod random;
 #[cfg(test)]
 mod sizes;
 #[cfg(test)]
+mod sorted_parts;
+#[cfg(test)]
 mod spilling;
 #[cfg(test)]
 mod spine_forms;
