@@ -106,8 +106,8 @@ impl Locate {
         self.rivals.capacity() * size_of::<Rival>()
     }
 
-    /// Folds rows of a window of ordinals in whose event times alone decide. The passes over them are short loops without branches that depend on
-    /// each other, so that the processor has many memory accesses under way at once.
+    /// Folds rows of a window of ordinals in whose event times alone decide. The passes over them are short loops without
+    /// branches that depend on each other, so that the processor has many memory accesses under way at once.
     pub(crate) fn fold(&mut self, rows: &[NarrowRow], window: u64) {
         let round = RoundUp::new(self.time_unit, self.index.unit);
         self.sought.clear();

@@ -64,51 +64,37 @@ impl TupleKeys {
     pub(crate) fn insert(&mut self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
         let rows = self.converter.convert_columns(keys)?;
         let nulls = any_null(keys);
-        for (row, tuple) in rows.iter().enumerate() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                groups.push(NO_GROUP);
-                continue;
-            }
-            let tuple = tuple.as_ref();
-            let hash = self.hasher.hash_one(tuple);
-            let (bytes, ends) = (&self.bytes, &self.ends);
-            let found = self
-                .table
-                .find(hash, |&(h, number)| h == hash && slice(bytes, ends, number as usize) == tuple)
-                .map(|&(_, number)| number);
-            groups.push(match found {
-                Some(number) => number,
-                None => {
-                    let number = group_number(self.ends.len());
-                    self.bytes.extend_from_slice(tuple);
-                    self.ends.push(self.bytes.len());
-                    self.table.insert_unique(hash, (hash, number), |&(h, _)| h);
-                    number
-                }
-            });
-        }
+        groups.extend(rows.iter().enumerate().map(|(row, tuple)| match &nulls {
+            Some(nulls) if nulls.is_null(row) => NO_GROUP,
+            _ => self.number_of(tuple.as_ref()).unwrap_or_else(|hash| self.add(hash, tuple.as_ref())),
+        }));
         Ok(())
     }
 
     pub(crate) fn find(&self, keys: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
         let rows = self.converter.convert_columns(keys)?;
         let nulls = any_null(keys);
-        for (row, tuple) in rows.iter().enumerate() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                groups.push(NO_GROUP);
-                continue;
-            }
-            let tuple = tuple.as_ref();
-            let hash = self.hasher.hash_one(tuple);
-            groups.push(
-                self.table
-                    .find(hash, |&(h, number)| {
-                        h == hash && slice(&self.bytes, &self.ends, number as usize) == tuple
-                    })
-                    .map_or(NO_GROUP, |&(_, number)| number),
-            );
-        }
+        groups.extend(rows.iter().enumerate().map(|(row, tuple)| match &nulls {
+            Some(nulls) if nulls.is_null(row) => NO_GROUP,
+            _ => self.number_of(tuple.as_ref()).unwrap_or(NO_GROUP),
+        }));
         Ok(())
+    }
+
+    /// The number of a tuple, or its hash if it is not known.
+    fn number_of(&self, tuple: &[u8]) -> std::result::Result<u32, u64> {
+        let hash = self.hasher.hash_one(tuple);
+        let is_it =
+            |&(h, number): &(u64, u32)| h == hash && slice(&self.bytes, &self.ends, number as usize) == tuple;
+        self.table.find(hash, is_it).map(|&(_, number)| number).ok_or(hash)
+    }
+
+    fn add(&mut self, hash: u64, tuple: &[u8]) -> u32 {
+        let number = group_number(self.ends.len());
+        self.bytes.extend_from_slice(tuple);
+        self.ends.push(self.bytes.len());
+        self.table.insert_unique(hash, (hash, number), |&(h, _)| h);
+        number
     }
 }
 
