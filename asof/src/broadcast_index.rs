@@ -6,17 +6,17 @@
 //! A row counts from its *visible time* on, the event time or under a created cut the later of event and created time. A row
 //! that becomes visible but is not better than what is known already makes no step.
 
-use std::ops::Range;
-
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 
 use crate::exec::timestamp_unit;
 use crate::fetched::Fetched;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::{KeyIndex, NO_GROUP};
+use crate::key_values::integers;
 use crate::outcome::Outcome;
 use crate::search::{Sought, partition_points};
 use crate::spec::LookupSpec;
@@ -72,6 +72,8 @@ impl Answer {
 /// Steps of each key, and the rows' columns.
 pub(crate) struct BroadcastIndex {
     keys: KeyIndex,
+    /// The values of integer keys by number.
+    integers: Vec<i64>,
     spine_unit: TimeUnit,
     time_unit: TimeUnit,
     ttl_nanos: Option<i128>,
@@ -93,7 +95,7 @@ struct Seen {
 }
 
 /// Bytes that the index takes for a row while it is made, beside the row's columns.
-pub(crate) const ROW_BYTES_MAX: usize = 2 * size_of::<Sorted>() + size_of::<Step>() + 16;
+pub(crate) const ROW_BYTES_MAX: usize = 2 * size_of::<Sorted>() + size_of::<Step>() + 24;
 
 impl BroadcastIndex {
     /// An index of all rows of a lookup, for instants of `spine_unit`.
@@ -137,12 +139,14 @@ impl BroadcastIndex {
         let new = keys.sort();
         rows_read.iter_mut().for_each(|row| row.group = new[row.group as usize]);
         seen.iter_mut().flatten().for_each(|(group, _, _)| *group = new[*group as usize]);
-        rows_read.sort_unstable();
+        rows_read.par_sort_unstable();
         settle(&mut rows_read, &columns, &ties, &types(&spec.ties))?;
         let (starts, steps) = steps(&rows_read, groups);
         let seen = seen.as_mut().map(|seen| Seen::new(seen, groups));
+        let integers = if let KeyIndex::Integer(keys) = &keys { keys.values() } else { Vec::new() };
         Ok(Self {
             keys,
+            integers,
             spine_unit,
             time_unit: timestamp_unit(schema, spec.time)?,
             ttl_nanos: spec.ttl_nanos,
@@ -163,6 +167,7 @@ impl BroadcastIndex {
     pub(crate) fn memory_bytes(&self) -> usize {
         let seen = self.seen.as_ref().map_or(0, |seen| seen.starts.capacity() * 4 + seen.at.capacity() * 16);
         self.keys.memory_bytes()
+            + self.integers.capacity() * size_of::<i64>()
             + self.columns.bytes()
             + self.starts.capacity() * 4
             + self.steps.capacity() * size_of::<Step>()
@@ -172,6 +177,15 @@ impl BroadcastIndex {
     /// How many keys there are.
     pub(crate) fn groups(&self) -> usize {
         self.keys.groups()
+    }
+
+    /// A column for each key, of some groups.
+    pub(crate) fn key_columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        match &self.keys {
+            KeyIndex::Keyless => Ok(Vec::new()),
+            KeyIndex::Integer(_) => Ok(vec![integers(&self.integers, groups)]),
+            KeyIndex::Tuple(keys) => keys.columns(groups),
+        }
     }
 
     /// The groups of the keys of a spine batch.
@@ -317,46 +331,35 @@ impl Reading {
 
 /// Of rows that meet in key, event and created time one stays, the greatest by the tie columns; it is tied when they differ.
 fn settle(rows: &mut Vec<Sorted>, columns: &Fetched, ties: &[usize], types: &[DataType]) -> Result<()> {
-    let runs: Vec<Range<usize>> = runs(rows);
-    let contested: Vec<u32> = runs
-        .iter()
-        .filter(|run| run.len() > 1)
-        .flat_map(|run| rows[run.clone()].iter().map(|row| row.row))
-        .collect();
-    let comparable = if ties.is_empty() || contested.is_empty() {
+    let mut contested: Vec<u32> = Vec::new();
+    if !ties.is_empty() {
+        let runs = rows.chunk_by(Sorted::meets).filter(|run| run.len() > 1);
+        contested.extend(runs.flatten().map(|row| row.row));
+    }
+    let comparable = if contested.is_empty() {
         None
     } else {
         let arrays = columns.gather(ties, &UInt32Array::from(contested))?;
         Some(comparable_form(types)?.convert_columns(&arrays)?)
     };
-    let mut settled = Vec::with_capacity(runs.len());
-    let mut next = 0;
-    for run in runs {
-        let mut best = rows[run.start];
-        if let (Some(comparable), true) = (&comparable, run.len() > 1) {
-            let values = || (next..next + run.len()).map(|place| comparable.row(place));
-            let greatest = (0..run.len()).max_by_key(|&place| comparable.row(next + place)).unwrap_or(0);
-            best = rows[run.start + greatest];
+    // What stays moves up.
+    let (mut first, mut stay, mut next) = (0, 0, 0);
+    while first < rows.len() {
+        let run = rows[first..].iter().take_while(|row| row.meets(&rows[first])).count();
+        let mut best = rows[first];
+        if let (Some(comparable), true) = (&comparable, run > 1) {
+            let values = || (next..next + run).map(|place| comparable.row(place));
+            let greatest = (0..run).max_by_key(|&place| comparable.row(next + place)).unwrap_or(0);
+            best = rows[first + greatest];
             best.is_tied = values().min() != values().max();
+            next += run;
         }
-        if run.len() > 1 {
-            next += run.len();
-        }
-        settled.push(best);
+        rows[stay] = best;
+        stay += 1;
+        first += run;
     }
-    *rows = settled;
+    rows.truncate(stay);
     Ok(())
-}
-
-/// Runs of rows that meet.
-fn runs(rows: &[Sorted]) -> Vec<Range<usize>> {
-    let mut runs = Vec::new();
-    let mut start = 0;
-    for run in rows.chunk_by(Sorted::meets) {
-        runs.push(start..start + run.len());
-        start += run.len();
-    }
-    runs
 }
 
 /// The steps of sorted rows: where each key's begin, and all of them.

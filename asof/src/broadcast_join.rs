@@ -78,18 +78,22 @@ async fn run(
 fn first_run(join: &PartitionJoin, lookups: &Lookups, memory: &MemoryReservation) -> Result<Option<Run>> {
     let schema = join.spine_schema();
     let keys = lookups.indexes.get(lookups.widest).map_or(0, BroadcastIndex::groups);
-    if !join.spec.may_cluster(&schema) || join.spec.spine_keys.is_empty() || keys == 0 {
+    let spine_keys = &join.spec.spine_keys;
+    let is_keyed = !spine_keys.is_empty() && !spine_keys.contains(&join.spec.spine_instant);
+    if !join.spec.may_cluster(&schema) || !is_keyed || keys == 0 {
         return Ok(None);
     }
     let bytes = match join.context.memory_pool().memory_limit() {
         MemoryLimit::Finite(limit) => limit / RUNS_SHARE / join.partitions().max(1),
         MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
     };
-    let rows = Run::rows_max(&schema, join.spine_rows().unwrap_or(usize::MAX), bytes);
-    if !is_worth_clustering(rows, keys) || memory.try_grow(Run::bytes_of_new(&schema, rows)).is_err() {
+    let rows = Run::rows_max(&schema, spine_keys, join.spine_rows().unwrap_or(usize::MAX), bytes);
+    if !is_worth_clustering(rows, keys)
+        || memory.try_grow(Run::bytes_of_new(&schema, spine_keys, rows)).is_err()
+    {
         return Ok(None);
     }
-    Run::new(schema, join.spec.spine_instant, keys, rows).map(Some)
+    Run::new(&schema, spine_keys, join.spec.spine_instant, keys, rows).map(Some)
 }
 
 /// A spine on its way past the lookups.
@@ -142,7 +146,8 @@ impl Answering {
                 }
                 State::Clustering { run, is_last } => {
                     let timer = metrics.emit_time.timer();
-                    if let Some((batch, groups)) = run.next()? {
+                    let keys = |groups: &[u32]| lookups.indexes[lookups.widest].key_columns(groups);
+                    if let Some((batch, groups)) = run.next(keys)? {
                         return lookups.answer(join, &batch, Some(&groups)).map(Some);
                     }
                     drop(timer);
@@ -165,7 +170,7 @@ impl Answering {
                         metrics.spine_rows.add(batch.num_rows());
                         let widest = &lookups.indexes[lookups.widest];
                         let groups = widest.find(&join.spine_keys(&batch), batch.num_rows())?;
-                        run.push(&batch, &groups);
+                        run.push(&batch, &groups)?;
                         *is_last = memory.try_resize(run.bytes()).is_err();
                     }
                 }

@@ -5,10 +5,10 @@
 //! as they come   │ b a c b a │ c a b b c │      a run    │ a a a │ b b b b │ c c c │   by instant inside a key
 //! ```
 //! Rows go to buckets of neighbouring keys as they come, their columns of fixed width side by side; a bucket is brought in
-//! order when it comes out, while it lies in the processor's cache.
+//! order when it comes out, while it lies in the processor's cache. The keys themselves are given back by their numbers.
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::interleave;
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, interleave, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 
@@ -17,6 +17,7 @@ use crate::key_index::NO_GROUP;
 use crate::packed_rows::{Layout, Packed, Place};
 use crate::places::Places;
 use crate::slot_index::as_u32;
+use crate::spine_rows::in_schema_order;
 
 /// Rows of a run at most. Twice as many, and `bigspine` (benches/) takes a fifth less bytes, and as long: memory costs, too.
 pub(crate) const RUN_ROWS: usize = if cfg!(test) { 10 } else { 1 << 21 };
@@ -44,16 +45,12 @@ struct Bucket {
 
 /// A run: collected, then put out, then collected again.
 pub(crate) struct Run {
-    schema: SchemaRef,
-    layout: Layout,
+    columns: Columns,
     /// The place of the instants.
     instant: Place,
-    /// Columns that do not lie in the buckets.
-    apart: Vec<usize>,
     rows_max: usize,
     /// Bits of a group below those that choose its bucket.
     shift: u32,
-    /// The last one is of rows without a group, as they came.
     buckets: Vec<Bucket>,
     /// Which packed columns have nulls; no rows.
     nulls: Packed,
@@ -62,7 +59,46 @@ pub(crate) struct Run {
     pieces: Vec<Vec<ArrayRef>>,
     piece_rows: Vec<usize>,
     piece_bytes: usize,
+    /// Rows without a group, as they came.
+    groupless: Vec<RecordBatch>,
+    groupless_bytes: usize,
     out: Option<Out>,
+}
+
+/// Where the columns of a spine are while their rows are kept.
+struct Columns {
+    schema: SchemaRef,
+    /// Positions of the keys, with their places in the tuple: nowhere.
+    keys: Vec<(usize, usize)>,
+    /// Positions of the others.
+    others: Vec<usize>,
+    /// How some of the others lie in the buckets.
+    layout: Layout,
+    /// Those of the others that do not.
+    apart: Vec<usize>,
+}
+
+impl Columns {
+    fn of(schema: &SchemaRef, keys: &[usize]) -> Self {
+        let of_tuple = |column: usize| keys.iter().position(|&key| key == column);
+        let columns = || 0..schema.fields().len();
+        let others: Vec<usize> = columns().filter(|&column| of_tuple(column).is_none()).collect();
+        let types: Vec<DataType> =
+            others.iter().map(|&column| schema.field(column).data_type().clone()).collect();
+        let layout = Layout::of_one_line(&types);
+        Self {
+            schema: SchemaRef::clone(schema),
+            keys: columns().filter_map(|column| Some((column, of_tuple(column)?))).collect(),
+            apart: (0..others.len()).filter(|&other| layout.place(other).is_none()).collect(),
+            others,
+            layout,
+        }
+    }
+
+    /// Bytes of a row.
+    fn row_bytes(&self) -> usize {
+        size_of::<Narrow>() + self.layout.row_bytes()
+    }
 }
 
 /// How far the rows have come out.
@@ -73,23 +109,31 @@ struct Out {
     /// The places of its rows in their order.
     order: Vec<u32>,
     done: usize,
+    /// Those without a group, in one piece.
+    groupless: Option<RecordBatch>,
 }
 
 impl Run {
     /// How many rows a run has at most, if there may be so many rows and so many bytes: none is not worth it.
-    pub(crate) fn rows_max(schema: &SchemaRef, rows: usize, bytes: usize) -> usize {
-        rows.min(RUN_ROWS).min(bytes.min(RUN_BYTES) / row_bytes(&layout_of(schema)))
+    pub(crate) fn rows_max(schema: &SchemaRef, keys: &[usize], rows: usize, bytes: usize) -> usize {
+        rows.min(RUN_ROWS).min(bytes.min(RUN_BYTES) / Columns::of(schema, keys).row_bytes())
     }
 
-    /// A run of up to `rows` rows, and never more than suits, whose keys are of so many groups and whose instants are in a column.
-    pub(crate) fn new(schema: SchemaRef, instant: usize, groups: usize, rows: usize) -> Result<Self> {
-        let layout = layout_of(&schema);
-        let Some(instant) = layout.place(instant) else {
+    /// A run of up to `rows` rows, and never more than suits, whose keys are in columns and of so many groups, and whose instants are
+    /// in a column that is not a key.
+    pub(crate) fn new(
+        schema: &SchemaRef,
+        keys: &[usize],
+        instant: usize,
+        groups: usize,
+        rows: usize,
+    ) -> Result<Self> {
+        let columns = Columns::of(schema, keys);
+        let other = columns.others.iter().position(|&other| other == instant);
+        let Some(instant) = other.and_then(|other| columns.layout.place(other)) else {
             let field = schema.field(instant);
             return Err(DataFusionError::Internal(format!("an instant column is {}", field.data_type())));
         };
-        let columns = 0..schema.fields().len();
-        let apart: Vec<usize> = columns.filter(|&column| layout.place(column).is_none()).collect();
         let rows_max = rows.max(1);
         let buckets_of = |shift: u32| (groups.saturating_sub(1) >> shift) + 1;
         let mut shift = 0;
@@ -98,144 +142,164 @@ impl Run {
         }
         let buckets = buckets_of(shift);
         let room = room(rows_max, buckets);
-        let bucket =
-            |room| Bucket { rows: Vec::with_capacity(room), packed: Packed::with_capacity(&layout, room) };
-        let mut buckets: Vec<Bucket> = (0..buckets).map(|_| bucket(room)).collect();
-        buckets.push(bucket(0));
-        let nulls = Packed::with_capacity(&layout, 0);
+        let bucket = || Bucket {
+            rows: Vec::with_capacity(room),
+            packed: Packed::with_capacity(&columns.layout, room),
+        };
         Ok(Self {
-            schema,
             instant,
-            apart,
             rows_max,
             shift,
-            buckets,
-            nulls,
+            buckets: (0..buckets).map(|_| bucket()).collect(),
+            nulls: Packed::with_capacity(&columns.layout, 0),
             rows: 0,
             pieces: Vec::new(),
             piece_rows: Vec::new(),
             piece_bytes: 0,
+            groupless: Vec::new(),
+            groupless_bytes: 0,
             out: None,
-            layout,
+            columns,
         })
     }
 
     /// Bytes that [`Self::new`] takes, at most.
-    pub(crate) fn bytes_of_new(schema: &SchemaRef, rows: usize) -> usize {
-        room(rows, 1).saturating_mul(row_bytes(&layout_of(schema)))
+    pub(crate) fn bytes_of_new(schema: &SchemaRef, keys: &[usize], rows: usize) -> usize {
+        room(rows, 1).saturating_mul(Columns::of(schema, keys).row_bytes())
     }
 
     /// Takes rows in, with the groups of their keys.
-    pub(crate) fn push(&mut self, batch: &RecordBatch, groups: &[u32]) {
-        let columns: Vec<Vec<ArrayRef>> = batch.columns().iter().map(|c| vec![ArrayRef::clone(c)]).collect();
-        let packed = self.layout.pack(&columns, batch.num_rows());
+    pub(crate) fn push(&mut self, batch: &RecordBatch, groups: &[u32]) -> Result<()> {
+        let Columns { others, layout, apart, .. } = &self.columns;
+        let others: Vec<Vec<ArrayRef>> =
+            others.iter().map(|&column| vec![ArrayRef::clone(batch.column(column))]).collect();
+        let packed = layout.pack(&others, batch.num_rows());
         self.nulls.note_nulls(&packed);
-        let groupless = self.buckets.len() - 1;
+        let mut groupless = Vec::new();
         for (place, &group) in groups.iter().enumerate() {
-            let bucket = if group == NO_GROUP { groupless } else { (group >> self.shift) as usize };
-            let bucket = &mut self.buckets[bucket];
+            if group == NO_GROUP {
+                groupless.push(as_u32(place));
+                continue;
+            }
+            let bucket = &mut self.buckets[(group >> self.shift) as usize];
             bucket.rows.push(Narrow { group, row: as_u32(self.rows + place) });
-            bucket.packed.push(&self.layout, &packed, place);
+            bucket.packed.push(layout, &packed, place);
+        }
+        if !groupless.is_empty() {
+            let groupless = take_record_batch(batch, &UInt32Array::from(groupless))?;
+            self.groupless_bytes += bytes_of(groupless.columns());
+            self.groupless.push(groupless);
         }
         self.rows += batch.num_rows();
-        if !self.apart.is_empty() {
-            let apart: Vec<ArrayRef> = self.apart.iter().map(|&c| ArrayRef::clone(batch.column(c))).collect();
+        if !apart.is_empty() {
+            let apart: Vec<ArrayRef> =
+                apart.iter().map(|&other| ArrayRef::clone(&others[other][0])).collect();
             self.piece_bytes += bytes_of(&apart);
             self.pieces.push(apart);
             self.piece_rows.push(batch.num_rows());
         }
+        Ok(())
     }
 
     /// Whether no more rows should come. A run without rows takes some, whatever its room.
     pub(crate) fn is_full(&self) -> bool {
-        let bytes = self.rows * row_bytes(&self.layout) + self.piece_bytes;
+        let bytes = self.rows * self.columns.row_bytes() + self.piece_bytes + self.groupless_bytes;
         self.rows > 0 && (self.rows >= self.rows_max || bytes >= RUN_BYTES)
     }
 
-    /// Bytes held, and those that bring the longest bucket in order.
+    /// Bytes held, and those that bring the longest bucket in order and the rows without a group in one piece.
     pub(crate) fn bytes(&self) -> usize {
         let of = |bucket: &Bucket| bucket.rows.capacity() * size_of::<Narrow>() + bucket.packed.bytes();
         let longest = self.buckets.iter().map(|bucket| bucket.rows.len()).max().unwrap_or(0);
-        self.piece_bytes + self.buckets.iter().map(of).sum::<usize>() + longest * ORDER_BYTES
+        let held = self.piece_bytes + self.buckets.iter().map(of).sum::<usize>() + self.groupless_bytes;
+        held + longest * ORDER_BYTES + self.groupless_bytes
     }
 
-    /// The next rows and their groups; after the last ones the run is as new.
-    pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, Vec<u32>)>> {
-        let Self { buckets, layout, instant, shift, piece_rows, out, .. } = self;
+    /// The next rows and their groups; after the last ones the run is as new. `keys` gives a column for each key, of some groups.
+    pub(crate) fn next(
+        &mut self,
+        keys: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>,
+    ) -> Result<Option<(RecordBatch, Vec<u32>)>> {
+        let Self { columns, buckets, instant, shift, piece_rows, out, .. } = self;
         let (instant, shift) = (*instant, *shift);
+        let ordered = |buckets: &[Bucket], number: usize| {
+            buckets[number].order(&columns.layout, instant, number << shift, shift)
+        };
         let out = out.get_or_insert_with(|| Out {
             pieces: Places::new(piece_rows.iter().copied()),
             bucket: 0,
-            order: buckets[0].order(layout, instant, 0, shift),
+            order: ordered(buckets, 0),
             done: 0,
+            groupless: None,
         });
-        while out.done == out.order.len() {
+        while out.bucket < buckets.len() && out.done == out.order.len() {
             out.bucket += 1;
             out.done = 0;
-            let Some(bucket) = buckets.get(out.bucket) else {
-                self.clear();
-                return Ok(None);
-            };
-            let is_groupless = out.bucket + 1 == buckets.len();
-            out.order = if is_groupless {
-                (0..as_u32(bucket.rows.len())).collect()
-            } else {
-                bucket.order(layout, instant, out.bucket << shift, shift)
-            };
+            out.order = if out.bucket < buckets.len() { ordered(buckets, out.bucket) } else { Vec::new() };
         }
-        let bucket = &buckets[out.bucket];
+        let Some(bucket) = buckets.get(out.bucket) else { return self.next_groupless() };
         let end = out.order.len().min(out.done + BUCKET_ROWS);
         let order = &out.order[out.done..end];
         out.done = end;
-        let groups = order.iter().map(|&place| bucket.rows[place as usize].group).collect();
+        let groups: Vec<u32> = order.iter().map(|&place| bucket.rows[place as usize].group).collect();
         let places: Vec<(usize, usize)> = order.iter().map(|&place| (0, place as usize)).collect();
         let mut lines = Vec::new();
-        self.layout.gather(0, std::slice::from_ref(&bucket.packed), &places, &mut lines);
-        let mut rows: Vec<(usize, usize)> = Vec::new();
-        if !self.apart.is_empty() {
-            let row = |place: &u32| out.pieces.of(bucket.rows[*place as usize].row as usize);
-            rows.extend(order.iter().map(row));
+        columns.layout.gather(0, std::slice::from_ref(&bucket.packed), &places, &mut lines);
+        let mut all: Vec<(usize, ArrayRef)> = Vec::with_capacity(columns.schema.fields().len());
+        let key_columns = keys(&groups)?;
+        all.extend(columns.keys.iter().map(|&(column, key)| (column, ArrayRef::clone(&key_columns[key]))));
+        for (other, &column) in columns.others.iter().enumerate() {
+            if let Some(place) = columns.layout.place(other) {
+                let nulls = std::slice::from_ref(&self.nulls);
+                all.push((column, columns.layout.column(place, nulls, &lines, None)?));
+            }
         }
-        let mut apart = 0;
-        let column = |column: usize| match self.layout.place(column) {
-            Some(place) => self.layout.column(place, std::slice::from_ref(&self.nulls), &lines, None),
-            None => {
+        if !columns.apart.is_empty() {
+            let row = |place: &u32| out.pieces.of(bucket.rows[*place as usize].row as usize);
+            let rows: Vec<(usize, usize)> = order.iter().map(row).collect();
+            for (apart, &other) in columns.apart.iter().enumerate() {
                 let pieces: Vec<&dyn Array> =
                     self.pieces.iter().map(|pieces| pieces[apart].as_ref()).collect();
-                apart += 1;
-                Ok(interleave(&pieces, &rows)?)
+                all.push((columns.others[other], interleave(&pieces, &rows)?));
             }
+        }
+        Ok(Some((in_schema_order(&columns.schema, all)?, groups)))
+    }
+
+    /// [`Self::next`] when all rows with a group are out.
+    fn next_groupless(&mut self) -> Result<Option<(RecordBatch, Vec<u32>)>> {
+        let Some(out) = &mut self.out else { return Ok(None) };
+        let rows = match &mut out.groupless {
+            Some(rows) => rows,
+            none => none.insert(concat_batches(&self.columns.schema, &std::mem::take(&mut self.groupless))?),
         };
-        let columns = (0..self.schema.fields().len()).map(column).collect::<Result<Vec<_>>>()?;
-        Ok(Some((RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?, groups)))
+        let rows = rows.slice(out.done, (rows.num_rows() - out.done).min(BUCKET_ROWS));
+        if rows.num_rows() == 0 {
+            self.clear();
+            return Ok(None);
+        }
+        out.done += rows.num_rows();
+        let groups = vec![NO_GROUP; rows.num_rows()];
+        Ok(Some((rows, groups)))
     }
 
     /// Drops the rows and keeps the room that a run needs whose keys have as many rows each.
     fn clear(&mut self) {
-        let groupless = self.buckets.len() - 1;
-        let room = room(self.rows_max, groupless);
-        for (number, bucket) in self.buckets.iter_mut().enumerate() {
-            let room = if number == groupless { 0 } else { room };
+        let room = room(self.rows_max, self.buckets.len());
+        for bucket in &mut self.buckets {
             bucket.rows.clear();
             bucket.rows.shrink_to(room);
-            bucket.packed.clear(&self.layout, room);
+            bucket.packed.clear(&self.columns.layout, room);
         }
-        self.nulls = Packed::with_capacity(&self.layout, 0);
+        self.nulls = Packed::with_capacity(&self.columns.layout, 0);
         self.rows = 0;
         self.pieces.clear();
         self.piece_rows.clear();
         self.piece_bytes = 0;
+        self.groupless.clear();
+        self.groupless_bytes = 0;
         self.out = None;
     }
-}
-
-fn layout_of(schema: &SchemaRef) -> Layout {
-    let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
-    Layout::of_one_line(&types)
-}
-
-fn row_bytes(layout: &Layout) -> usize {
-    size_of::<Narrow>() + layout.row_bytes()
 }
 
 /// Rows that each of some buckets has room for: a little more than they need if keys have as many rows each.
@@ -282,9 +346,22 @@ mod tests {
     fn schema() -> SchemaRef {
         Arc::new(Schema::new(vec![
             Field::new("text", DataType::Utf8, true),
+            Field::new("key", DataType::Int64, true),
             Field::new("at", DataType::Timestamp(TimeUnit::Second, None), true),
             Field::new("row", DataType::Int64, true),
         ]))
+    }
+
+    fn key(group: u32) -> Option<i64> {
+        (group != NONE).then_some(i64::from(group) * 10)
+    }
+
+    fn keys(groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![Arc::new(groups.iter().map(|&group| key(group)).collect::<Int64Array>())])
+    }
+
+    fn new_run(groups: usize, rows: usize) -> Run {
+        Run::new(&schema(), &[1], 2, groups, rows).unwrap()
     }
 
     /// What comes out of batches of (group, instant): group, instant and number of each row; odd numbers are null.
@@ -296,18 +373,20 @@ mod tests {
             let even = |number: &i64| (number % 2 == 0).then_some(*number);
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(numbers.iter().map(|number| Some(number.to_string())).collect::<StringArray>()),
+                Arc::new(rows.iter().map(|row| key(row.0)).collect::<Int64Array>()),
                 Arc::new(rows.iter().map(|row| Some(row.1)).collect::<TimestampSecondArray>()),
                 Arc::new(numbers.iter().map(even).collect::<Int64Array>()),
             ];
             let batch = RecordBatch::try_new(schema(), columns).unwrap();
-            run.push(&batch, &rows.iter().map(|row| row.0).collect::<Vec<_>>());
+            run.push(&batch, &rows.iter().map(|row| row.0).collect::<Vec<_>>()).unwrap();
         }
         let mut found = Vec::new();
-        while let Some((batch, groups)) = run.next().unwrap() {
+        while let Some((batch, groups)) = run.next(keys).unwrap() {
             assert!(batch.num_rows() <= BUCKET_ROWS);
             let text = batch.column(0).as_string::<i32>();
-            let instants = batch.column(1).as_primitive::<TimestampSecondType>().values();
-            let numbers = batch.column(2).as_primitive::<Int64Type>();
+            assert_eq!(batch.column(1), &keys(&groups).unwrap()[0]);
+            let instants = batch.column(2).as_primitive::<TimestampSecondType>().values();
+            let numbers = batch.column(3).as_primitive::<Int64Type>();
             for (row, (&at, &group)) in instants.iter().zip(&groups).enumerate() {
                 let number: i64 = text.value(row).parse().unwrap();
                 assert_eq!(numbers.is_null(row), number % 2 == 1);
@@ -342,7 +421,7 @@ mod tests {
         ];
         // From a bucket for all keys to one for each.
         for rows in [1, 5, 10, 100] {
-            let mut run = Run::new(schema(), 1, 7, rows).unwrap();
+            let mut run = new_run(7, rows);
             for _ in 0..2 {
                 let found = ordered(&mut run, first);
                 assert_eq!(found, expected, "{rows} rows");
@@ -353,24 +432,25 @@ mod tests {
 
     #[test]
     fn a_run_is_full_by_rows_or_bytes() {
-        let mut run = Run::new(schema(), 1, 1, 4).unwrap();
+        let mut run = new_run(1, 4);
         assert!(!run.is_full());
-        assert!(run.bytes() <= Run::bytes_of_new(&schema(), 4));
+        assert!(run.bytes() <= Run::bytes_of_new(&schema(), &[1], 4));
         let batch = RecordBatch::try_new(
             schema(),
             vec![
                 Arc::new(StringArray::from(vec!["a"; 3])),
+                Arc::new(Int64Array::from(vec![0; 3])),
                 Arc::new(TimestampSecondArray::from(vec![1; 3])),
                 Arc::new(Int64Array::from(vec![1; 3])),
             ],
         )
         .unwrap();
-        run.push(&batch, &[0; 3]);
+        run.push(&batch, &[0; 3]).unwrap();
         assert!(!run.is_full());
-        run.push(&batch, &[0; 3]);
+        run.push(&batch, &[0; 3]).unwrap();
         assert!(run.is_full());
-        let mut run = Run::new(schema(), 1, 1, 10).unwrap();
-        run.push(&batch, &[0; 3]);
+        let mut run = new_run(1, 10);
+        run.push(&batch, &[0; 3]).unwrap();
         run.piece_bytes = RUN_BYTES;
         assert!(run.is_full());
     }
@@ -381,10 +461,10 @@ mod tests {
         let wide = |column: usize| Field::new(format!("c{column}"), DataType::Int64, true);
         let schema: SchemaRef =
             Arc::new(Schema::new(std::iter::once(instant()).chain((0..2000).map(wide)).collect::<Vec<_>>()));
-        let rows = Run::rows_max(&schema, RUN_ROWS, 40_000);
+        let rows = Run::rows_max(&schema, &[], RUN_ROWS, 40_000);
         assert_eq!(rows, 2);
-        assert_eq!(Run::rows_max(&schema, RUN_ROWS, 100), 0);
-        let mut run = Run::new(Arc::clone(&schema), 0, 3, rows).unwrap();
+        assert_eq!(Run::rows_max(&schema, &[], RUN_ROWS, 100), 0);
+        let mut run = Run::new(&schema, &[], 0, 3, rows).unwrap();
         let batch = |rows: usize| {
             let instants: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1; rows]));
             let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; rows]));
@@ -395,10 +475,10 @@ mod tests {
         // All of one key, then all without one: buckets that grow do not keep what they grew to.
         for groups in [[0; 40], [NONE; 40]] {
             assert!(!run.is_full());
-            run.push(&batch(40), &groups);
+            run.push(&batch(40), &groups).unwrap();
             assert!(run.is_full() && run.bytes() > room);
             let mut rows = 0;
-            while let Some((batch, _)) = run.next().unwrap() {
+            while let Some((batch, _)) = run.next(|_| Ok(Vec::new())).unwrap() {
                 rows += batch.num_rows();
             }
             assert_eq!(rows, 40);

@@ -45,8 +45,16 @@ impl Instants {
 
 /// A column of instants of a timestamp type.
 pub(crate) fn instant_column(values: Vec<Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
-    let plain = Int64Array::from(values).into_data();
-    Ok(make_array(plain.into_builder().data_type(data_type.clone()).build()?))
+    typed(Int64Array::from(values), data_type)
+}
+
+/// A column of instants of a timestamp type, none of which is null.
+pub(crate) fn plain_instants(values: Vec<i64>, data_type: &DataType) -> Result<ArrayRef> {
+    typed(Int64Array::from(values), data_type)
+}
+
+fn typed(plain: Int64Array, data_type: &DataType) -> Result<ArrayRef> {
+    Ok(make_array(plain.into_data().into_builder().data_type(data_type.clone()).build()?))
 }
 
 /// Nanoseconds in one step of a unit.

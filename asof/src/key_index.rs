@@ -95,6 +95,7 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// How many tuples there are.
     pub(crate) fn groups(&self) -> usize {
         match self {
             Self::Keyless => 1,
@@ -245,6 +246,22 @@ impl IntegerKeys {
             }
         }
         new
+    }
+
+    /// The keys by their numbers.
+    pub(crate) fn values(&self) -> Vec<i64> {
+        let mut values = vec![0; self.keys];
+        match &self.dense {
+            Some(DenseKeys { least, numbers }) => {
+                for (place, &number) in numbers.iter().enumerate() {
+                    if let Some(value) = values.get_mut(number as usize) {
+                        *value = least.saturating_add_unsigned(place as u64);
+                    }
+                }
+            }
+            None => self.numbers.iter().for_each(|(&key, &number)| values[number as usize] = key),
+        }
+        values
     }
 
     fn find(&self, keys: &Int64Array, groups: &mut Vec<u32>) {

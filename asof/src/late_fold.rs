@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array, UInt32Array};
 use arrow::buffer::NullBuffer;
@@ -32,6 +32,7 @@ use crate::outcome::Outcome;
 use crate::row_set::RowSet;
 use crate::settle::{Deciders, settle};
 use crate::slot_index::{RowSlot, RowSlots, SlotIndex, SlotIndexBuilder};
+use crate::slot_values::SpineSlots;
 use crate::spec::AsofSpec;
 use crate::spine_rows::{Kept, SpineCollector, SpineRows};
 
@@ -62,7 +63,7 @@ pub(crate) struct WholeJoin {
 
 /// The spine and, for each of its rows, how each lookup ended.
 struct Answers {
-    slots: RowSlots,
+    slots: SpineSlots,
     spine: SpineRows,
     /// The batches of each partition.
     dealt: Vec<Range<usize>>,
@@ -100,7 +101,7 @@ async fn run(
         Ok(answers) => Arc::clone(answers),
         Err(error) => return Err(DataFusionError::Shared(Arc::clone(error))),
     };
-    metrics.sorted.set(usize::from(answers.slots.is_sorted()));
+    metrics.sorted.set(usize::from(answers.slots.rows.is_sorted()));
     let emit_time = metrics.emit_time.clone();
     Ok(futures::stream::iter(answers.dealt[partition].clone()).map(move |number| {
         let _timer = emit_time.timer();
@@ -110,22 +111,20 @@ async fn run(
 
 /// Everything up to the spine's rows with their answers.
 async fn answer(join: &WholeJoin, metrics: &FoldMetrics) -> Result<Answers> {
-    let mut memory = MemoryConsumer::new("point-in-time join, spine").register(join.context.memory_pool());
-    let (spine, index) = index_spine(join, metrics, &mut memory).await?;
+    let (spine, index, mut memory) = index_spine(join, metrics).await?;
     metrics.slots.set(index.slots());
     let mut found = Vec::with_capacity(join.spec.lookups.len());
     for lookup in 0..join.spec.lookups.len() {
         found.push(winners(join, lookup, &index, metrics, &mut memory).await?);
     }
-    // From here on only the slots of the rows are asked for, and what is read late needs room.
-    let index_bytes = index.memory_bytes();
-    let Some(SlotIndex { rows: slots, .. }) = Arc::into_inner(index) else {
+    // From here on no key is looked up, and what is read late needs room.
+    let Some(index) = Arc::into_inner(index) else {
         return Err(DataFusionError::Internal("the spine's index is still in use".to_owned()));
     };
-    memory.shrink(index_bytes - slots.memory_bytes());
+    let slots = SpineSlots::of(index, spine.wants_values(), &mut memory)?;
     let mut lookups = Vec::with_capacity(found.len());
     for (lookup, winners) in found.into_iter().enumerate() {
-        lookups.push(columns_of(join, lookup, winners, slots.len(), &mut memory).await?);
+        lookups.push(columns_of(join, lookup, winners, slots.rows.len(), &mut memory).await?);
     }
     metrics.memory_bytes.set(memory.size());
     let dealt = evenly(spine.ranges(), join.inputs[0].output_partitioning().partition_count());
@@ -136,8 +135,8 @@ async fn answer(join: &WholeJoin, metrics: &FoldMetrics) -> Result<Answers> {
 async fn index_spine(
     join: &WholeJoin,
     metrics: &FoldMetrics,
-    memory: &mut MemoryReservation,
-) -> Result<(SpineRows, Arc<SlotIndex>)> {
+) -> Result<(SpineRows, Arc<SlotIndex>, MemoryReservation)> {
+    let memory = MemoryConsumer::new("point-in-time join, spine").register(join.context.memory_pool());
     let input = &join.inputs[0];
     let (schema, spec) = (input.schema(), &join.spec);
     let key_types: Vec<DataType> =
@@ -152,38 +151,34 @@ async fn index_spine(
         builder.reserve(rows);
     }
     let partitions = input.output_partitioning().partition_count();
-    let mut spine = SpineCollector::new(schema, partitions, clusters);
+    let spine = SpineCollector::new(schema, spec, partitions, clusters);
+    let keep = Arc::new(spine.keeper());
+    let indexing = Arc::new(Mutex::new(Indexing { builder, spine, memory }));
     let mut tasks = JoinSet::new();
-    let (sender, mut batches) = tokio::sync::mpsc::channel(partitions);
     for partition in 0..partitions {
         let mut stream = input.execute(partition, Arc::clone(&join.context))?;
-        let (sender, spec, keep) = (sender.clone(), Arc::clone(spec), spine.keeper());
+        let (spec, keep, indexing) = (Arc::clone(spec), Arc::clone(&keep), Arc::clone(&indexing));
+        let (time, spine_rows) = (metrics.index_time.clone(), metrics.spine_rows.clone());
         tasks.spawn(async move {
-            while let Some(batch) = stream.next().await {
-                let read = batch.and_then(|batch| Read::new(&spec, partition, batch, &keep));
-                // Nobody listens any more where another partition has failed.
-                if sender.send(read).await.is_err() {
-                    break;
-                }
+            while let Some(batch) = stream.try_next().await? {
+                spine_rows.add(batch.num_rows());
+                let read = Read::new(&spec, batch, keep.as_ref())?;
+                // Who has read a batch indexes it, while it lies in its cache; the others read meanwhile.
+                let mut indexing = indexing.lock().unwrap_or_else(PoisonError::into_inner);
+                let _timer = time.timer();
+                indexing.push(partition, read)?;
             }
+            Ok::<_, DataFusionError>(())
         });
     }
-    drop(sender);
-    while let Some(read) = batches.recv().await {
-        let Read { partition, rows, keys, instants, kept } = read?;
-        if rows == 0 {
-            continue;
-        }
-        let _timer = metrics.index_time.timer();
-        metrics.spine_rows.add(rows);
-        builder.push(&keys, &instants)?;
-        spine.push(partition, rows, kept)?;
-        memory.try_resize(spine.bytes() + builder.memory_bytes().0)?;
-    }
-    // A task that has panicked sends nothing more.
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(join_error)?;
+        ended.map_err(join_error)??;
     }
+    let Some(indexing) = Arc::into_inner(indexing) else {
+        return Err(DataFusionError::Internal("the spine is still being read".to_owned()));
+    };
+    let indexing = indexing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Indexing { builder, spine, memory } = indexing;
     let _timer = metrics.index_time.timer();
     let (held, more) = builder.memory_bytes();
     memory.try_resize(spine.bytes() + held + more)?;
@@ -192,12 +187,29 @@ async fn index_spine(
     memory.try_resize(bytes + spine.finish_bytes_max())?;
     let spine = spine.finish(&index.rows)?;
     memory.try_resize(bytes)?;
-    Ok((spine, Arc::new(index)))
+    Ok((spine, Arc::new(index), memory))
+}
+
+/// The spine while it is read.
+struct Indexing {
+    builder: SlotIndexBuilder,
+    spine: SpineCollector,
+    memory: MemoryReservation,
+}
+
+impl Indexing {
+    fn push(&mut self, partition: usize, read: Read) -> Result<()> {
+        if read.rows == 0 {
+            return Ok(());
+        }
+        self.builder.push(&read.keys, &read.instants)?;
+        self.spine.push(partition, read.rows, read.kept)?;
+        self.memory.try_resize(self.spine.bytes() + self.builder.memory_bytes().0)
+    }
 }
 
 /// A batch of the spine that was read: what is indexed, and what is kept.
 struct Read {
-    partition: usize,
     rows: usize,
     keys: Vec<ArrayRef>,
     instants: ArrayRef,
@@ -205,15 +217,10 @@ struct Read {
 }
 
 impl Read {
-    fn new(
-        spec: &AsofSpec,
-        partition: usize,
-        batch: RecordBatch,
-        keep: impl Fn(RecordBatch) -> Result<Kept>,
-    ) -> Result<Self> {
+    fn new(spec: &AsofSpec, batch: RecordBatch, keep: impl Fn(RecordBatch) -> Result<Kept>) -> Result<Self> {
         let keys = spec.spine_keys.iter().map(|&key| ArrayRef::clone(batch.column(key))).collect();
         let instants = ArrayRef::clone(batch.column(spec.spine_instant));
-        Ok(Self { partition, rows: batch.num_rows(), keys, instants, kept: keep(batch)? })
+        Ok(Self { rows: batch.num_rows(), keys, instants, kept: keep(batch)? })
     }
 }
 
@@ -358,7 +365,7 @@ impl Answers {
         let rows = batch.num_rows();
         let mut columns = batch.columns().to_vec();
         for lookup in &self.lookups {
-            lookup.emit(&self.slots, self.spine.ranges()[number].clone(), &mut columns)?;
+            lookup.emit(&self.slots.rows, self.spine.ranges()[number].clone(), &mut columns)?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)

@@ -15,6 +15,7 @@ use crate::fold::{FoldedLookup, LookupFold};
 use crate::fold_metrics::{FoldMetrics, LookupMetrics};
 use crate::outcome::Outcome;
 use crate::slot_index::{RowSlot, SlotIndex, SlotIndexBuilder};
+use crate::slot_values::SpineSlots;
 use crate::spec::LookupSpec;
 use crate::spine_rows::{SpineCollector, SpineRows};
 
@@ -60,8 +61,8 @@ async fn run(
     metrics.memory_bytes.set(memory.size());
     let emitter = Emitter {
         schema: Arc::clone(&join.schema),
+        slots: SpineSlots::of(index, spine.wants_values(), &mut memory)?,
         spine,
-        index,
         folded,
         _memory: memory,
         emit_time: metrics.emit_time.clone(),
@@ -83,7 +84,7 @@ impl SpineFold {
             join.spec.spine_keys.iter().map(|&key| schema.field(key).data_type().clone()).collect();
         let builder = SlotIndexBuilder::new(&key_types, join.spine_unit()?)?.clustering(clusters);
         let builder = if clusters { builder.copying() } else { builder };
-        Ok(Self { builder, rows: SpineCollector::new(schema, 1, clusters) })
+        Ok(Self { builder, rows: SpineCollector::new(schema, &join.spec, 1, clusters) })
     }
 
     /// Takes rows in; `memory` holds nothing else.
@@ -169,7 +170,7 @@ fn count(rows: u64) -> usize {
 pub(crate) struct Emitter {
     pub(crate) schema: SchemaRef,
     pub(crate) spine: SpineRows,
-    pub(crate) index: SlotIndex,
+    pub(crate) slots: SpineSlots,
     pub(crate) folded: Vec<FoldedLookup>,
     pub(crate) _memory: MemoryReservation,
     pub(crate) emit_time: Time,
@@ -184,10 +185,10 @@ impl Emitter {
     /// The answers beside a batch of the spine.
     pub(crate) fn emit(&self, number: usize) -> Result<RecordBatch> {
         let _timer = self.emit_time.timer();
-        let batch = self.spine.batch(number, &self.index.rows)?;
+        let batch = self.spine.batch(number, &self.slots)?;
         let rows = batch.num_rows();
         let slots: Vec<RowSlot> =
-            self.spine.ranges()[number].clone().map(|place| self.index.rows.of(place)).collect();
+            self.spine.ranges()[number].clone().map(|place| self.slots.rows.of(place)).collect();
         let mut columns = batch.columns().to_vec();
         for folded in &self.folded {
             let mut sources = Vec::with_capacity(rows);

@@ -138,6 +138,8 @@ impl SlotIndexBuilder {
             self.groups[row as usize] = NULL_INSTANT;
         }
         let clusters = self.clusters && is_worth_clustering(self.groups.len(), self.keys.groups());
+        // Where rows come out by slot, that tells their groups.
+        let kept_groups = (self.clusters && !clusters).then(|| self.groups.clone());
         if clusters {
             let new = self.keys.sort();
             self.groups.par_iter_mut().with_min_len(ROWS_AT_ONCE).for_each(|group| {
@@ -184,7 +186,7 @@ impl SlotIndexBuilder {
         slot_instants.truncate(slots);
         slot_instants.shrink_to_fit();
         slot_starts.push(as_u32(slots));
-        let mut rows = RowSlots { slots: Vec::new(), order: None };
+        let mut rows = RowSlots { slots: Vec::new(), order: None, groups: kept_groups };
         if clusters {
             let groups: Vec<u32> = row_groups.into_iter().map(AtomicU32::into_inner).collect();
             rows = RowSlots::clustered(&numbered, groups);
@@ -305,6 +307,8 @@ pub(crate) struct RowSlots {
     slots: Vec<u32>,
     /// The numbers of the rows, if that is not the order in which they came: by key and instant, those without a slot last.
     order: Option<Vec<u32>>,
+    /// The groups of the rows in the order in which they came, if they might have been put out in another one.
+    groups: Option<Vec<u32>>,
 }
 
 impl RowSlots {
@@ -330,7 +334,7 @@ impl RowSlots {
         for ((slot, place), (row, reason)) in slots_left.iter_mut().zip(order_left).zip(slotless) {
             (*slot, *place) = (reason, row);
         }
-        Self { slots: groups, order: Some(order) }
+        Self { slots: groups, order: Some(order), groups: None }
     }
 
     /// How many rows there are.
@@ -347,6 +351,16 @@ impl RowSlots {
         }
     }
 
+    /// The slot of the row that is put out at a place, if it has one.
+    pub(crate) fn slot(&self, place: usize) -> Option<u32> {
+        Some(self.slots[place]).filter(|&slot| slot < NULL_KEY)
+    }
+
+    /// The groups of the rows at each place, if slots do not tell them.
+    pub(crate) fn groups(&self) -> Option<&[u32]> {
+        self.groups.as_deref()
+    }
+
     /// The rows at each place, if they are not put out as they came.
     pub(crate) fn order(&self) -> Option<&[u32]> {
         self.order.as_deref()
@@ -358,7 +372,8 @@ impl RowSlots {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        (self.slots.capacity() + self.order.as_ref().map_or(0, Vec::capacity)) * size_of::<u32>()
+        let others = self.order.iter().chain(&self.groups).map(Vec::capacity).sum::<usize>();
+        (self.slots.capacity() + others) * size_of::<u32>()
     }
 }
 
@@ -404,8 +419,7 @@ impl SlotIndex {
 
     /// The group that a slot is of.
     pub(crate) fn group_of(&self, slot: usize) -> u32 {
-        // Groups without slots start where the next one does.
-        as_u32(self.slot_starts.partition_point(|&start| start as usize <= slot) - 1)
+        group_at(&self.slot_starts, as_u32(slot))
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -414,6 +428,12 @@ impl SlotIndex {
             + self.slot_instants.capacity() * 8
             + self.rows.memory_bytes()
     }
+}
+
+/// The group that a slot is of, by the first slots of groups.
+pub(crate) fn group_at(starts: &[u32], slot: u32) -> u32 {
+    // Groups without slots start where the next one does.
+    as_u32(starts.partition_point(|&start| start <= slot) - 1)
 }
 
 /// Rows, and so slots and spans, stay below [`ROWS_MAX`], checked when rows are pushed.

@@ -25,6 +25,7 @@ use crate::fold::LookupFold;
 use crate::fold_metrics::FoldMetrics;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::slot_fold::{Emitter, SpineFold, count_rows, fold_lookup};
+use crate::slot_values::SpineSlots;
 use crate::spec::LookupSpec;
 use crate::spill_file::{Bucket, BucketFile, BucketWriter, Deal};
 use crate::tuple_keys::any_null;
@@ -323,8 +324,8 @@ impl Run {
         self.metrics.memory_bytes.set_max(memory.size());
         let emitter = Emitter {
             schema: Arc::clone(&self.join.schema),
+            slots: SpineSlots::of(index, spine.wants_values(), &mut memory)?,
             spine,
-            index,
             folded,
             _memory: memory,
             emit_time: self.metrics.emit_time.clone(),

@@ -1,8 +1,9 @@
 //! Numbers of key tuples of any types, compared by their row encoding.
 
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::buffer::NullBuffer;
+use arrow::compute::take;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
@@ -79,6 +80,29 @@ impl TupleKeys {
             _ => self.number_of(tuple.as_ref()).unwrap_or(NO_GROUP),
         }));
         Ok(())
+    }
+
+    /// Gives up what finds the number of a tuple.
+    pub(crate) fn forget(&mut self) {
+        self.table = HashTable::new();
+    }
+
+    /// The tuples of some numbers, a column for each key; what is asked for several times in a row is decoded once.
+    pub(crate) fn columns(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        let mut tuples = Vec::new();
+        let mut places = Vec::with_capacity(numbers.len());
+        for same in numbers.chunk_by(|one, other| one == other) {
+            places.extend(std::iter::repeat_n(group_number(tuples.len()), same.len()));
+            tuples.push(parser.parse(slice(&self.bytes, &self.ends, same[0] as usize)));
+        }
+        let is_once_each = tuples.len() == numbers.len();
+        let columns = self.converter.convert_rows(tuples)?;
+        if is_once_each {
+            return Ok(columns);
+        }
+        let places = UInt32Array::from(places);
+        columns.iter().map(|column| Ok(take(column, &places, None)?)).collect()
     }
 
     /// The number of a tuple, or its hash if it is not known.
