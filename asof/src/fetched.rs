@@ -1,7 +1,6 @@
 //! Rows that were read late: fetched unit by unit, in parallel, and gathered by their ranks. Columns of fixed width lie together
 //! ([`crate::packed_rows`]), others in one array each, or in the pieces that they came in.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -66,22 +65,21 @@ pub(crate) async fn fetch(
     let schema = late.schema();
     let types: Vec<DataType> =
         columns.iter().map(|&column| schema.field(column).data_type().clone()).collect();
-    let mut waiting: Vec<(usize, usize, Vec<Range<u64>>)> = Vec::new();
-    for (unit, range) in late.units().iter().enumerate() {
-        let runs = rows.runs(range.clone());
-        if !runs.is_empty() {
-            waiting.push((waiting.len(), unit, runs));
-        }
-    }
     let layout = Arc::new(Layout::new(&types));
-    let mut units: Vec<Unit> = waiting.iter().map(|_| Unit::default()).collect();
+    let mut units: Vec<Unit> = Vec::new();
     if !columns.is_empty() {
         let mut tasks = JoinSet::new();
-        let mut waiting = waiting.into_iter();
+        // Which rows of a unit are wanted is found out while others are being read.
+        let mut waiting = late.units().iter().enumerate().filter_map(|(unit, range)| {
+            let runs = rows.runs(range.clone());
+            (!runs.is_empty()).then_some((unit, runs))
+        });
         loop {
             while tasks.len() < at_once.max(1)
-                && let Some((place, unit, runs)) = waiting.next()
+                && let Some((unit, runs)) = waiting.next()
             {
+                let place = units.len();
+                units.push(Unit::default());
                 let reading = late.fetch(unit, runs, columns.to_vec(), Arc::clone(context));
                 let layout = Arc::clone(&layout);
                 // While they are in the processor's cache.
