@@ -12,7 +12,7 @@ use crate::parquet_table::ParquetFile;
 use crate::reach::{Held, Pages};
 
 /// A key as it is ordered in footers. Numbers and text are never compared with each other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum KeyValue {
     Number(i128),
     Text(Vec<u8>),

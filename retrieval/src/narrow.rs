@@ -4,9 +4,10 @@
 //! What is read is small beside the row groups, and it is read once, before anything moves: rows that were left out are known
 //! to `--explain`, to the account of the commit, and to whoever runs the plan.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use ahash::RandomState;
 use arrow::datatypes::Field;
 use backsight_storage::{StorageError, Stores};
 use futures::TryStreamExt;
@@ -234,7 +235,7 @@ async fn spine_keys(
     spine: &ParquetTable,
     column: &str,
 ) -> Result<Option<KeySet>, RetrievalError> {
-    let mut keys: BTreeSet<KeyValue> = BTreeSet::new();
+    let mut keys: HashSet<KeyValue, RandomState> = HashSet::default();
     for file in &spine.files {
         let fault = |error: ParquetError| fault(spine, file, None, error);
         // A file that lacks the column has null there.
