@@ -16,7 +16,6 @@ use crate::exec::timestamp_unit;
 use crate::fetched::Fetched;
 use crate::instants::{Instants, RoundUp, to_nanos};
 use crate::key_index::{KeyIndex, NO_GROUP};
-use crate::key_values::integers;
 use crate::outcome::Outcome;
 use crate::search::{Sought, partition_points};
 use crate::spec::LookupSpec;
@@ -72,8 +71,6 @@ impl Answer {
 /// Steps of each key, and the rows' columns.
 pub(crate) struct BroadcastIndex {
     keys: KeyIndex,
-    /// The values of integer keys by number.
-    integers: Vec<i64>,
     spine_unit: TimeUnit,
     time_unit: TimeUnit,
     ttl_nanos: Option<i128>,
@@ -95,7 +92,7 @@ struct Seen {
 }
 
 /// Bytes that the index takes for a row while it is made, beside the row's columns.
-pub(crate) const ROW_BYTES_MAX: usize = 2 * size_of::<Sorted>() + size_of::<Step>() + 24;
+pub(crate) const ROW_BYTES_MAX: usize = 2 * size_of::<Sorted>() + size_of::<Step>() + 16;
 
 impl BroadcastIndex {
     /// An index of all rows of a lookup, for instants of `spine_unit`.
@@ -143,10 +140,8 @@ impl BroadcastIndex {
         settle(&mut rows_read, &columns, &ties, &types(&spec.ties))?;
         let (starts, steps) = steps(&rows_read, groups);
         let seen = seen.as_mut().map(|seen| Seen::new(seen, groups));
-        let integers = if let KeyIndex::Integer(keys) = &keys { keys.values() } else { Vec::new() };
         Ok(Self {
             keys,
-            integers,
             spine_unit,
             time_unit: timestamp_unit(schema, spec.time)?,
             ttl_nanos: spec.ttl_nanos,
@@ -167,7 +162,6 @@ impl BroadcastIndex {
     pub(crate) fn memory_bytes(&self) -> usize {
         let seen = self.seen.as_ref().map_or(0, |seen| seen.starts.capacity() * 4 + seen.at.capacity() * 16);
         self.keys.memory_bytes()
-            + self.integers.capacity() * size_of::<i64>()
             + self.columns.bytes()
             + self.starts.capacity() * 4
             + self.steps.capacity() * size_of::<Step>()
@@ -179,13 +173,9 @@ impl BroadcastIndex {
         self.keys.groups()
     }
 
-    /// A column for each key, of some groups.
-    pub(crate) fn key_columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        match &self.keys {
-            KeyIndex::Keyless => Ok(Vec::new()),
-            KeyIndex::Integer(_) => Ok(vec![integers(&self.integers, groups)]),
-            KeyIndex::Tuple(keys) => keys.columns(groups),
-        }
+    /// The keys.
+    pub(crate) fn keys(&self) -> &KeyIndex {
+        &self.keys
     }
 
     /// The groups of the keys of a spine batch.

@@ -36,6 +36,8 @@ struct Lookups {
     indexes: Vec<BroadcastIndex>,
     /// The one with the most keys, by whose groups rows are clustered.
     widest: usize,
+    /// The values of that one's keys, if they are of one integer and the spine may be clustered.
+    integers: Vec<i64>,
     _memory: MemoryReservation,
 }
 
@@ -79,8 +81,7 @@ fn first_run(join: &PartitionJoin, lookups: &Lookups, memory: &MemoryReservation
     let schema = join.spine_schema();
     let keys = lookups.indexes.get(lookups.widest).map_or(0, BroadcastIndex::groups);
     let spine_keys = &join.spec.spine_keys;
-    let is_keyed = !spine_keys.is_empty() && !spine_keys.contains(&join.spec.spine_instant);
-    if !join.spec.may_cluster(&schema) || !is_keyed || keys == 0 {
+    if !may_cluster(join) || keys == 0 {
         return Ok(None);
     }
     let bytes = match join.context.memory_pool().memory_limit() {
@@ -94,6 +95,13 @@ fn first_run(join: &PartitionJoin, lookups: &Lookups, memory: &MemoryReservation
         return Ok(None);
     }
     Run::new(&schema, spine_keys, join.spec.spine_instant, keys, rows).map(Some)
+}
+
+/// Whether rows may be put near those of their key, if there is one.
+fn may_cluster(join: &PartitionJoin) -> bool {
+    let spec = &join.spec;
+    let is_keyed = !spec.spine_keys.is_empty() && !spec.spine_keys.contains(&spec.spine_instant);
+    is_keyed && spec.may_cluster(&join.spine_schema())
 }
 
 /// A spine on its way past the lookups.
@@ -146,7 +154,8 @@ impl Answering {
                 }
                 State::Clustering { run, is_last } => {
                     let timer = metrics.emit_time.timer();
-                    let keys = |groups: &[u32]| lookups.indexes[lookups.widest].key_columns(groups);
+                    let widest = lookups.indexes[lookups.widest].keys();
+                    let keys = |groups: &[u32]| widest.columns(&lookups.integers, groups);
                     if let Some((batch, groups)) = run.next(keys)? {
                         return lookups.answer(join, &batch, Some(&groups)).map(Some);
                     }
@@ -201,9 +210,16 @@ async fn index(join: &PartitionJoin, metrics: &FoldMetrics) -> Result<Lookups> {
         memory.try_resize(before + index.memory_bytes())?;
         indexes.push(index);
     }
-    metrics.memory_bytes.set(memory.size());
     let widest = (0..indexes.len()).max_by_key(|&lookup| indexes[lookup].groups()).unwrap_or(0);
-    Ok(Lookups { indexes, widest, _memory: memory })
+    let mut integers = Vec::new();
+    if let Some(index) = indexes.get(widest)
+        && may_cluster(join)
+    {
+        memory.try_grow(index.keys().integers_bytes())?;
+        integers = index.keys().integers();
+    }
+    metrics.memory_bytes.set(memory.size());
+    Ok(Lookups { indexes, widest, integers, _memory: memory })
 }
 
 impl Lookups {

@@ -7,6 +7,8 @@
 //! Rows go to buckets of neighbouring keys as they come, their columns of fixed width side by side; a bucket is brought in
 //! order when it comes out, while it lies in the processor's cache. The keys themselves are given back by their numbers.
 
+use std::collections::VecDeque;
+
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -54,13 +56,17 @@ pub(crate) struct Run {
     buckets: Vec<Bucket>,
     /// Which packed columns have nulls; no rows.
     nulls: Packed,
-    rows: usize,
+    /// Rows with a group.
+    grouped: usize,
+    /// Rows of the batches that `pieces` are of.
+    numbered: usize,
     /// The columns apart, of each batch.
     pieces: Vec<Vec<ArrayRef>>,
     piece_rows: Vec<usize>,
     piece_bytes: usize,
-    /// Rows without a group, as they came.
-    groupless: Vec<RecordBatch>,
+    /// Rows without a group, as they came, their number and their bytes.
+    groupless: VecDeque<RecordBatch>,
+    groupless_rows: usize,
     groupless_bytes: usize,
     out: Option<Out>,
 }
@@ -109,8 +115,6 @@ struct Out {
     /// The places of its rows in their order.
     order: Vec<u32>,
     done: usize,
-    /// Those without a group, in one piece.
-    groupless: Option<RecordBatch>,
 }
 
 impl Run {
@@ -152,11 +156,13 @@ impl Run {
             shift,
             buckets: (0..buckets).map(|_| bucket()).collect(),
             nulls: Packed::with_capacity(&columns.layout, 0),
-            rows: 0,
+            grouped: 0,
+            numbered: 0,
             pieces: Vec::new(),
             piece_rows: Vec::new(),
             piece_bytes: 0,
-            groupless: Vec::new(),
+            groupless: VecDeque::new(),
+            groupless_rows: 0,
             groupless_bytes: 0,
             out: None,
             columns,
@@ -170,27 +176,33 @@ impl Run {
 
     /// Takes rows in, with the groups of their keys.
     pub(crate) fn push(&mut self, batch: &RecordBatch, groups: &[u32]) -> Result<()> {
+        let places = (0_u32..).zip(groups).filter(|&(_, &group)| group == NO_GROUP).map(|(place, _)| place);
+        let groupless: Vec<u32> = places.collect();
+        let grouped = batch.num_rows() - groupless.len();
+        if !groupless.is_empty() {
+            self.groupless_rows += groupless.len();
+            let groupless = match grouped {
+                0 => batch.clone(),
+                _ => take_record_batch(batch, &UInt32Array::from(groupless))?,
+            };
+            self.groupless_bytes += bytes_of(groupless.columns());
+            self.groupless.push_back(groupless);
+        }
+        if grouped == 0 {
+            return Ok(());
+        }
         let Columns { others, layout, apart, .. } = &self.columns;
         let others: Vec<Vec<ArrayRef>> =
             others.iter().map(|&column| vec![ArrayRef::clone(batch.column(column))]).collect();
         let packed = layout.pack(&others, batch.num_rows());
         self.nulls.note_nulls(&packed);
-        let mut groupless = Vec::new();
-        for (place, &group) in groups.iter().enumerate() {
-            if group == NO_GROUP {
-                groupless.push(as_u32(place));
-                continue;
-            }
+        for (place, &group) in groups.iter().enumerate().filter(|&(_, &group)| group != NO_GROUP) {
             let bucket = &mut self.buckets[(group >> self.shift) as usize];
-            bucket.rows.push(Narrow { group, row: as_u32(self.rows + place) });
+            bucket.rows.push(Narrow { group, row: as_u32(self.numbered + place) });
             bucket.packed.push(layout, &packed, place);
         }
-        if !groupless.is_empty() {
-            let groupless = take_record_batch(batch, &UInt32Array::from(groupless))?;
-            self.groupless_bytes += bytes_of(groupless.columns());
-            self.groupless.push(groupless);
-        }
-        self.rows += batch.num_rows();
+        self.grouped += grouped;
+        self.numbered += batch.num_rows();
         if !apart.is_empty() {
             let apart: Vec<ArrayRef> =
                 apart.iter().map(|&other| ArrayRef::clone(&others[other][0])).collect();
@@ -203,16 +215,17 @@ impl Run {
 
     /// Whether no more rows should come. A run without rows takes some, whatever its room.
     pub(crate) fn is_full(&self) -> bool {
-        let bytes = self.rows * self.columns.row_bytes() + self.piece_bytes + self.groupless_bytes;
-        self.rows > 0 && (self.rows >= self.rows_max || bytes >= RUN_BYTES)
+        let bytes = self.grouped * self.columns.row_bytes() + self.piece_bytes + self.groupless_bytes;
+        let rows = self.grouped + self.groupless_rows;
+        rows > 0 && (rows >= self.rows_max || bytes >= RUN_BYTES)
     }
 
-    /// Bytes held, and those that bring the longest bucket in order and the rows without a group in one piece.
+    /// Bytes held, and those that bring the longest bucket in order.
     pub(crate) fn bytes(&self) -> usize {
         let of = |bucket: &Bucket| bucket.rows.capacity() * size_of::<Narrow>() + bucket.packed.bytes();
         let longest = self.buckets.iter().map(|bucket| bucket.rows.len()).max().unwrap_or(0);
         let held = self.piece_bytes + self.buckets.iter().map(of).sum::<usize>() + self.groupless_bytes;
-        held + longest * ORDER_BYTES + self.groupless_bytes
+        held + longest * ORDER_BYTES
     }
 
     /// The next rows and their groups; after the last ones the run is as new. `keys` gives a column for each key, of some groups.
@@ -230,7 +243,6 @@ impl Run {
             bucket: 0,
             order: ordered(buckets, 0),
             done: 0,
-            groupless: None,
         });
         while out.bucket < buckets.len() && out.done == out.order.len() {
             out.bucket += 1;
@@ -268,19 +280,23 @@ impl Run {
 
     /// [`Self::next`] when all rows with a group are out.
     fn next_groupless(&mut self) -> Result<Option<(RecordBatch, Vec<u32>)>> {
-        let Some(out) = &mut self.out else { return Ok(None) };
-        let rows = match &mut out.groupless {
-            Some(rows) => rows,
-            none => none.insert(concat_batches(&self.columns.schema, &std::mem::take(&mut self.groupless))?),
-        };
-        let rows = rows.slice(out.done, (rows.num_rows() - out.done).min(BUCKET_ROWS));
-        if rows.num_rows() == 0 {
+        let (mut pieces, mut rows) = (Vec::new(), 0);
+        while rows < BUCKET_ROWS
+            && let Some(piece) = self.groupless.pop_front()
+        {
+            let taken = piece.num_rows().min(BUCKET_ROWS - rows);
+            if taken < piece.num_rows() {
+                self.groupless.push_front(piece.slice(taken, piece.num_rows() - taken));
+            }
+            pieces.push(piece.slice(0, taken));
+            rows += taken;
+        }
+        if rows == 0 {
             self.clear();
             return Ok(None);
         }
-        out.done += rows.num_rows();
-        let groups = vec![NO_GROUP; rows.num_rows()];
-        Ok(Some((rows, groups)))
+        let batch = concat_batches(&self.columns.schema, &pieces)?;
+        Ok(Some((batch, vec![NO_GROUP; rows])))
     }
 
     /// Drops the rows and keeps the room that a run needs whose keys have as many rows each.
@@ -292,11 +308,13 @@ impl Run {
             bucket.packed.clear(&self.columns.layout, room);
         }
         self.nulls = Packed::with_capacity(&self.columns.layout, 0);
-        self.rows = 0;
+        self.grouped = 0;
+        self.numbered = 0;
         self.pieces.clear();
         self.piece_rows.clear();
         self.piece_bytes = 0;
         self.groupless.clear();
+        self.groupless_rows = 0;
         self.groupless_bytes = 0;
         self.out = None;
     }

@@ -1,6 +1,7 @@
 //! Numbers the distinct key tuples of the spine, and finds the number of a lookup row's tuple.
 
 use std::hint::select_unpredictable;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
@@ -101,6 +102,43 @@ impl KeyIndex {
             Self::Keyless => 1,
             Self::Integer(index) => index.keys,
             Self::Tuple(index) => index.len(),
+        }
+    }
+
+    /// The values of an integer key by their numbers; of other keys nothing.
+    pub(crate) fn integers(&self) -> Vec<i64> {
+        match self {
+            Self::Integer(index) => index.values(),
+            Self::Keyless | Self::Tuple(_) => Vec::new(),
+        }
+    }
+
+    /// Bytes of [`Self::integers`].
+    pub(crate) fn integers_bytes(&self) -> usize {
+        if let Self::Integer(index) = self { index.keys * size_of::<i64>() } else { 0 }
+    }
+
+    /// A column for each key, of the tuples of some numbers; `integers` are those of the index.
+    ///
+    /// # Errors
+    /// A tuple that cannot be decoded.
+    pub(crate) fn columns(&self, integers: &[i64], numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        match self {
+            Self::Keyless => Ok(Vec::new()),
+            Self::Integer(_) => {
+                let values = numbers.iter().map(|&number| integers[number as usize]);
+                Ok(vec![Arc::new(Int64Array::from_iter_values(values))])
+            }
+            Self::Tuple(index) => index.columns(numbers),
+        }
+    }
+
+    /// Gives up what finds the number of a tuple.
+    pub(crate) fn forget(&mut self) {
+        match self {
+            Self::Keyless => {}
+            Self::Integer(index) => (index.dense, index.numbers) = (None, HashMap::default()),
+            Self::Tuple(index) => index.forget(),
         }
     }
 
@@ -249,7 +287,7 @@ impl IntegerKeys {
     }
 
     /// The keys by their numbers.
-    pub(crate) fn values(&self) -> Vec<i64> {
+    fn values(&self) -> Vec<i64> {
         let mut values = vec![0; self.keys];
         match &self.dense {
             Some(DenseKeys { least, numbers }) => {
@@ -293,8 +331,6 @@ pub(crate) fn group_number(len: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::StringArray;
 
     use super::*;

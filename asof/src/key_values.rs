@@ -1,50 +1,32 @@
 //! The values of numbered keys, once no row's number is looked up any more.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::ArrayRef;
 use datafusion::common::Result;
 
 use crate::key_index::KeyIndex;
-use crate::tuple_keys::TupleKeys;
 
 /// Key tuples by their numbers.
-pub(crate) enum KeyValues {
-    /// No keys.
-    Keyless,
-    /// One 64-bit integer key.
-    Integer(Vec<i64>),
-    /// Any other tuple.
-    Tuple(TupleKeys),
+pub(crate) struct KeyValues {
+    /// Nothing is looked up in it.
+    keys: KeyIndex,
+    integers: Vec<i64>,
 }
 
 impl KeyValues {
     /// The tuples of an index.
-    pub(crate) fn of(index: KeyIndex) -> Self {
-        match index {
-            KeyIndex::Keyless => Self::Keyless,
-            KeyIndex::Integer(keys) => Self::Integer(keys.values()),
-            KeyIndex::Tuple(mut keys) => {
-                keys.forget();
-                Self::Tuple(keys)
-            }
-        }
+    pub(crate) fn of(mut keys: KeyIndex) -> Self {
+        let integers = keys.integers();
+        keys.forget();
+        Self { keys, integers }
     }
 
     /// Bytes that [`Self::of`] takes beside the index.
-    pub(crate) fn bytes_of(index: &KeyIndex) -> usize {
-        match index {
-            KeyIndex::Integer(_) => index.groups() * size_of::<i64>(),
-            KeyIndex::Keyless | KeyIndex::Tuple(_) => 0,
-        }
+    pub(crate) fn bytes_of(keys: &KeyIndex) -> usize {
+        keys.integers_bytes()
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Keyless => 0,
-            Self::Integer(values) => values.capacity() * size_of::<i64>(),
-            Self::Tuple(keys) => keys.memory_bytes(),
-        }
+        self.keys.memory_bytes() + self.integers.capacity() * size_of::<i64>()
     }
 
     /// A column for each key, of the tuples of some numbers.
@@ -52,24 +34,17 @@ impl KeyValues {
     /// # Errors
     /// A tuple that cannot be decoded.
     pub(crate) fn columns(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
-        match self {
-            Self::Keyless => Ok(Vec::new()),
-            Self::Integer(values) => Ok(vec![integers(values, numbers)]),
-            Self::Tuple(keys) => keys.columns(numbers),
-        }
+        self.keys.columns(&self.integers, numbers)
     }
-}
-
-/// The column of an integer key, of some numbers.
-pub(crate) fn integers(values: &[i64], numbers: &[u32]) -> ArrayRef {
-    Arc::new(Int64Array::from_iter_values(numbers.iter().map(|&number| values[number as usize])))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::array::{
-        Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int32Array, StringArray,
-        StringViewArray, TimestampMillisecondArray,
+        Array, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+        StringArray, StringViewArray, TimestampMillisecondArray,
     };
     use arrow::datatypes::DataType;
 

@@ -163,7 +163,8 @@ async fn index_spine(
             while let Some(batch) = stream.try_next().await? {
                 spine_rows.add(batch.num_rows());
                 let read = Read::new(&spec, batch, keep.as_ref())?;
-                // Who has read a batch indexes it, while it lies in its cache; the others read meanwhile.
+                // Who has read a batch indexes it, while it lies in its cache; the others read meanwhile. A lock of the runtime's
+                // would put who waits for it behind what its own thread does next.
                 let mut indexing = indexing.lock().unwrap_or_else(PoisonError::into_inner);
                 let _timer = time.timer();
                 indexing.push(partition, read)?;

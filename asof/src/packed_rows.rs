@@ -116,6 +116,7 @@ impl Layout {
         // The usual sizes are copied without a call, so that more accesses are under way at once.
         match bytes {
             16 => gather::<16>(&parts, rows, lines),
+            24 => gather::<24>(&parts, rows, lines),
             32 => gather::<32>(&parts, rows, lines),
             64 => gather::<64>(&parts, rows, lines),
             _ => {
@@ -181,10 +182,13 @@ impl Packed {
     pub(crate) fn push(&mut self, layout: &Layout, other: &Self, row: usize) {
         for ((line, (own, _)), (others, _)) in layout.lines.iter().zip(&mut self.lines).zip(&other.lines) {
             let bytes = &others[row * line.bytes..(row + 1) * line.bytes];
-            // A usual size is copied without a call.
-            match <&[u8; 32]>::try_from(bytes) {
-                Ok(bytes) => own.extend_from_slice(bytes),
-                Err(_) => own.extend_from_slice(bytes),
+            // The usual sizes are copied without a call.
+            if let Ok(bytes) = <&[u8; 24]>::try_from(bytes) {
+                own.extend_from_slice(bytes);
+            } else if let Ok(bytes) = <&[u8; 32]>::try_from(bytes) {
+                own.extend_from_slice(bytes);
+            } else {
+                own.extend_from_slice(bytes);
             }
         }
     }

@@ -186,7 +186,7 @@ impl SlotIndexBuilder {
         slot_instants.truncate(slots);
         slot_instants.shrink_to_fit();
         slot_starts.push(as_u32(slots));
-        let mut rows = RowSlots { slots: Vec::new(), order: None, groups: kept_groups };
+        let mut rows = RowSlots { slots: Vec::new(), order: None, came_groups: kept_groups };
         if clusters {
             let groups: Vec<u32> = row_groups.into_iter().map(AtomicU32::into_inner).collect();
             rows = RowSlots::clustered(&numbered, groups);
@@ -307,8 +307,9 @@ pub(crate) struct RowSlots {
     slots: Vec<u32>,
     /// The numbers of the rows, if that is not the order in which they came: by key and instant, those without a slot last.
     order: Option<Vec<u32>>,
-    /// The groups of the rows in the order in which they came, if they might have been put out in another one.
-    groups: Option<Vec<u32>>,
+    /// The groups of the rows in the order in which they came, where that is the order and slots do not tell; of rows without a slot,
+    /// what stands for none.
+    came_groups: Option<Vec<u32>>,
 }
 
 impl RowSlots {
@@ -334,7 +335,7 @@ impl RowSlots {
         for ((slot, place), (row, reason)) in slots_left.iter_mut().zip(order_left).zip(slotless) {
             (*slot, *place) = (reason, row);
         }
-        Self { slots: groups, order: Some(order), groups: None }
+        Self { slots: groups, order: Some(order), came_groups: None }
     }
 
     /// How many rows there are.
@@ -344,10 +345,10 @@ impl RowSlots {
 
     /// The slot of the row that is put out at a place.
     pub(crate) fn of(&self, place: usize) -> RowSlot {
-        match self.slots[place] {
-            NULL_INSTANT => RowSlot::Unmatchable(Outcome::NullInstant),
-            NULL_KEY => RowSlot::Unmatchable(Outcome::NullKey),
-            slot => RowSlot::Slot(slot as usize),
+        match self.slot(place) {
+            Some(slot) => RowSlot::Slot(slot as usize),
+            None if self.slots[place] == NULL_KEY => RowSlot::Unmatchable(Outcome::NullKey),
+            None => RowSlot::Unmatchable(Outcome::NullInstant),
         }
     }
 
@@ -357,8 +358,8 @@ impl RowSlots {
     }
 
     /// The groups of the rows at each place, if slots do not tell them.
-    pub(crate) fn groups(&self) -> Option<&[u32]> {
-        self.groups.as_deref()
+    pub(crate) fn came_groups(&self) -> Option<&[u32]> {
+        self.came_groups.as_deref()
     }
 
     /// The rows at each place, if they are not put out as they came.
@@ -372,7 +373,7 @@ impl RowSlots {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let others = self.order.iter().chain(&self.groups).map(Vec::capacity).sum::<usize>();
+        let others = self.order.iter().chain(&self.came_groups).map(Vec::capacity).sum::<usize>();
         (self.slots.capacity() + others) * size_of::<u32>()
     }
 }

@@ -4,13 +4,13 @@
 use std::ops::Range;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{concat, interleave, take};
+use arrow::compute::{interleave, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 
-use crate::fetched::{Collected, Fetched, Unit, bytes_of};
-use crate::slot_index::{RowSlot, RowSlots, as_u32};
+use crate::fetched::{Collected, Fetched, Unit};
+use crate::slot_index::{RowSlots, as_u32};
 use crate::slot_values::{SlotValues, SpineSlots};
 use crate::spec::AsofSpec;
 use crate::tuple_keys::any_null;
@@ -26,7 +26,7 @@ pub(crate) enum Kept {
     Packed {
         others: Unit,
         /// Which rows have no slot, and their keys and instants.
-        slotless: Option<(UInt32Array, Vec<ArrayRef>)>,
+        slotless: Option<(UInt32Array, Unit)>,
     },
 }
 
@@ -48,7 +48,10 @@ pub(crate) struct SpineCollector {
 struct Packing {
     columns: Columns,
     others: Collected,
-    slotless: Slotless,
+    /// Keys and instants of rows for which there is no slot.
+    slotless: Collected,
+    /// The numbers of these rows, ascending.
+    slotless_rows: Vec<u32>,
 }
 
 /// Which columns of a spine its slots give back, and which they do not.
@@ -57,16 +60,6 @@ struct Columns {
     /// Positions of keys, with their places in the tuple, and of the instant, which has none.
     given: Vec<(usize, Option<usize>)>,
     others: Vec<usize>,
-}
-
-/// Keys and instants of rows for which there is no slot.
-#[derive(Debug, Default)]
-struct Slotless {
-    /// Numbers of these rows, ascending.
-    rows: Vec<u32>,
-    /// Of each batch the given columns of its rows; in the end one for all.
-    pieces: Vec<Vec<ArrayRef>>,
-    bytes: usize,
 }
 
 impl Columns {
@@ -83,14 +76,15 @@ impl Columns {
     }
 
     /// The rows of a batch with a null key or instant, and their given columns.
-    fn slotless(&self, batch: &RecordBatch) -> Result<Option<(UInt32Array, Vec<ArrayRef>)>> {
-        let given: Vec<ArrayRef> =
-            self.given.iter().map(|&(column, _)| ArrayRef::clone(batch.column(column))).collect();
-        let Some(nulls) = any_null(&given).filter(|nulls| nulls.null_count() > 0) else { return Ok(None) };
+    fn slotless(&self, batch: &RecordBatch) -> Result<Option<(UInt32Array, RecordBatch)>> {
+        let given: Vec<usize> = self.given.iter().map(|given| given.0).collect();
+        let given = batch.project(&given)?;
+        let nulls = any_null(given.columns()).filter(|nulls| nulls.null_count() > 0);
+        let Some(nulls) = nulls else { return Ok(None) };
         let rows = 0..as_u32(batch.num_rows());
         let places: UInt32Array = rows.zip(&nulls).filter(|&(_, valid)| !valid).map(|(row, _)| row).collect();
-        let columns = given.iter().map(|column| Ok(take(column, &places, None)?)).collect::<Result<_>>()?;
-        Ok(Some((places, columns)))
+        let rows = take_record_batch(&given, &places)?;
+        Ok(Some((places, rows)))
     }
 
     /// The given columns of rows without a null among them, by group and slot.
@@ -113,7 +107,7 @@ struct Slotted {
 impl Slotted {
     fn of(places: Range<usize>, rows: &RowSlots, values: &SlotValues) -> Self {
         let slots = places.clone().filter_map(|place| rows.slot(place)).collect::<Vec<u32>>();
-        let groups = match rows.groups() {
+        let groups = match rows.came_groups() {
             Some(groups) => {
                 places.filter(|&place| rows.slot(place).is_some()).map(|place| groups[place]).collect()
             }
@@ -128,8 +122,13 @@ impl SpineCollector {
     pub(crate) fn new(schema: SchemaRef, spec: &AsofSpec, partitions: usize, clusters: bool) -> Self {
         let packed = clusters.then(|| {
             let columns = Columns::of(&schema, spec);
-            let types = columns.others.iter().map(|&column| schema.field(column).data_type().clone());
-            Packing { others: Collected::new(types.collect()), slotless: Slotless::default(), columns }
+            let type_of = |column: usize| schema.field(column).data_type().clone();
+            Packing {
+                others: Collected::new(columns.others.iter().map(|&column| type_of(column)).collect()),
+                slotless: Collected::new(columns.given.iter().map(|given| type_of(given.0)).collect()),
+                slotless_rows: Vec::new(),
+                columns,
+            }
         });
         Self {
             packed,
@@ -143,11 +142,18 @@ impl SpineCollector {
 
     /// What brings a batch into the form in which it is kept; any thread may do it.
     pub(crate) fn keeper(&self) -> impl Fn(RecordBatch) -> Result<Kept> + Send + Sync + use<> {
-        let packer = self.packed.as_ref().map(|packed| (packed.columns.clone(), packed.others.packer()));
+        let packer = self
+            .packed
+            .as_ref()
+            .map(|packed| (packed.columns.clone(), packed.others.packer(), packed.slotless.packer()));
         move |batch| match &packer {
-            Some((columns, pack)) => {
+            Some((columns, pack, pack_slotless)) => {
                 let others = pack(&batch.project(&columns.others)?)?;
-                Ok(Kept::Packed { others, slotless: columns.slotless(&batch)? })
+                let slotless = match columns.slotless(&batch)? {
+                    Some((places, rows)) => Some((places, pack_slotless(&rows)?)),
+                    None => None,
+                };
+                Ok(Kept::Packed { others, slotless })
             }
             None => Ok(Kept::Whole(batch)),
         }
@@ -160,11 +166,10 @@ impl SpineCollector {
         match (kept, &mut self.packed) {
             (Kept::Packed { others, slotless }, Some(packed)) => {
                 packed.others.push(others);
-                if let Some((places, columns)) = slotless {
+                if let Some((places, rows)) = slotless {
                     let first = as_u32(self.rows);
-                    packed.slotless.rows.extend(places.values().iter().map(|place| first + place));
-                    packed.slotless.bytes += bytes_of(&columns);
-                    packed.slotless.pieces.push(columns);
+                    packed.slotless_rows.extend(places.values().iter().map(|place| first + place));
+                    packed.slotless.push(rows);
                 }
             }
             (Kept::Whole(batch), None) => {
@@ -179,13 +184,13 @@ impl SpineCollector {
 
     /// Bytes of the rows.
     pub(crate) fn bytes(&self) -> usize {
-        self.whole_bytes
-            + self.packed.as_ref().map_or(0, |packed| packed.others.bytes() + packed.slotless.bytes())
+        self.whole_bytes + self.packed.as_ref().map_or(0, Packing::bytes)
     }
 
     /// Bytes that [`Self::finish`] takes for a while, at most.
     pub(crate) fn finish_bytes_max(&self) -> usize {
-        self.packed.as_ref().map_or(0, |packed| packed.others.finish_bytes_max() + packed.slotless.bytes)
+        let of = |packed: &Packing| packed.others.finish_bytes_max() + packed.slotless.finish_bytes_max();
+        self.packed.as_ref().map_or(0, of)
     }
 
     /// All rows in the order of `slots`; where it has none, one partition after the other.
@@ -198,8 +203,13 @@ impl SpineCollector {
             came().map(|(_, rows)| rows.clone()).collect()
         };
         let rows = match self.packed {
-            Some(Packing { columns, others, slotless }) => {
-                Rows::Packed { columns, others: others.finish()?, slotless: slotless.joined()? }
+            Some(Packing { columns, others, slotless, slotless_rows }) => {
+                Rows::Packed(Box::new(PackedRows {
+                    columns,
+                    others: others.finish()?,
+                    slotless: slotless.finish()?,
+                    slotless_rows,
+                }))
             }
             None => Rows::Whole(came().map(|&(batch, _)| self.whole[batch].clone()).collect()),
         };
@@ -207,19 +217,9 @@ impl SpineCollector {
     }
 }
 
-impl Slotless {
+impl Packing {
     fn bytes(&self) -> usize {
-        self.bytes + self.rows.capacity() * size_of::<u32>()
-    }
-
-    fn joined(mut self) -> Result<Self> {
-        let columns = self.pieces.first().map_or(0, Vec::len);
-        let joined = (0..columns).map(|column| {
-            let pieces: Vec<_> = self.pieces.iter().map(|piece| piece[column].as_ref()).collect();
-            concat(&pieces)
-        });
-        self.pieces = vec![joined.collect::<std::result::Result<_, _>>()?];
-        Ok(self)
+        self.others.bytes() + self.slotless.bytes() + self.slotless_rows.capacity() * size_of::<u32>()
     }
 }
 
@@ -236,7 +236,15 @@ enum Rows {
     /// Batch by batch as they come out.
     Whole(Vec<RecordBatch>),
     /// By their numbers.
-    Packed { columns: Columns, others: Fetched, slotless: Slotless },
+    Packed(Box<PackedRows>),
+}
+
+#[derive(Debug)]
+struct PackedRows {
+    columns: Columns,
+    others: Fetched,
+    slotless: Fetched,
+    slotless_rows: Vec<u32>,
 }
 
 impl SpineRows {
@@ -247,41 +255,59 @@ impl SpineRows {
 
     /// Whether keys and instants are asked of the slots.
     pub(crate) fn wants_values(&self) -> bool {
-        matches!(self.rows, Rows::Packed { .. })
+        matches!(self.rows, Rows::Packed(_))
     }
 
     /// The rows of a batch; `slots` are those that the rows were made for.
     pub(crate) fn batch(&self, number: usize, slots: &SpineSlots) -> Result<RecordBatch> {
-        let (columns, others, slotless, values) = match (&self.rows, &slots.values) {
-            (Rows::Whole(batches), _) => return Ok(batches[number].clone()),
-            (Rows::Packed { columns, others, slotless }, Some(values)) => (columns, others, slotless, values),
-            _ => return Err(DataFusionError::Internal("slots without keys and instants".to_owned())),
-        };
-        let places = self.ranges[number].clone();
-        let slotted = Slotted::of(places.clone(), &slots.rows, values);
-        let mut given = columns.values(&self.schema, values, &slotted)?;
-        let numbers: Vec<u32> = match slots.rows.order() {
+        match (&self.rows, &slots.values) {
+            (Rows::Whole(batches), _) => Ok(batches[number].clone()),
+            (Rows::Packed(packed), Some(values)) => {
+                packed.batch(&self.schema, self.ranges[number].clone(), &slots.rows, values)
+            }
+            (Rows::Packed(_), None) => {
+                Err(DataFusionError::Internal("slots without keys and instants".to_owned()))
+            }
+        }
+    }
+}
+
+impl PackedRows {
+    /// The rows that are put out at some places.
+    fn batch(
+        &self,
+        schema: &SchemaRef,
+        places: Range<usize>,
+        slots: &RowSlots,
+        values: &SlotValues,
+    ) -> Result<RecordBatch> {
+        let slotted = Slotted::of(places.clone(), slots, values);
+        let mut given = self.columns.values(schema, values, &slotted)?;
+        let numbers: Vec<u32> = match slots.order() {
             Some(order) => order[places.clone()].to_vec(),
             None => places.clone().map(as_u32).collect(),
         };
         if slotted.slots.len() < places.len() {
-            let mut next = 0;
-            let source = |(place, number): (usize, &u32)| match slots.rows.of(place) {
-                RowSlot::Slot(_) => {
-                    next += 1;
-                    (0, next - 1)
+            // Some from the slots, some from those that have none, in turn.
+            let mut ranks: Vec<u32> = Vec::new();
+            let mut slotted = 0;
+            let source = |(place, number): (usize, &u32)| {
+                if slots.slot(place).is_some() {
+                    slotted += 1;
+                    return (0, slotted - 1);
                 }
-                RowSlot::Unmatchable(_) => (1, slotless.rows.partition_point(|row| row < number)),
+                ranks.push(as_u32(self.slotless_rows.partition_point(|row| row < number)));
+                (1, ranks.len() - 1)
             };
             let sources: Vec<(usize, usize)> = places.zip(&numbers).map(source).collect();
-            for (column, slotless) in given.iter_mut().zip(&slotless.pieces[0]) {
+            let slotless = self.slotless.gather_all(&ranks.into())?;
+            for (column, slotless) in given.iter_mut().zip(&slotless) {
                 *column = interleave(&[column.as_ref(), slotless.as_ref()], &sources)?;
             }
         }
-        let others_of_rows = others.gather_all(&numbers.into())?;
-        let mut all: Vec<(usize, ArrayRef)> = columns.given.iter().map(|given| given.0).zip(given).collect();
-        all.extend(columns.others.iter().copied().zip(others_of_rows));
-        in_schema_order(&self.schema, all)
+        let others = self.others.gather_all(&numbers.into())?;
+        let given = self.columns.given.iter().map(|given| given.0).zip(given);
+        in_schema_order(schema, given.chain(self.columns.others.iter().copied().zip(others)).collect())
     }
 }
 

@@ -81,13 +81,15 @@ impl Case {
         }
     }
 
-    /// `row` (its number), the keys, the instant.
+    /// `row` (its number), the keys, the instant, and two columns that no join looks at.
     pub(super) fn spine_schema(&self) -> SchemaRef {
         let mut fields = vec![Field::new("row", DataType::Int64, false)];
         fields.extend(
             self.key_types.iter().enumerate().map(|(k, t)| Field::new(format!("k{k}"), t.clone(), true)),
         );
         fields.push(Field::new("at", DataType::Timestamp(self.spine_unit, Some("+02:00".into())), true));
+        fields.push(Field::new("label", DataType::Int32, true));
+        fields.push(Field::new("note", DataType::Utf8, true));
         Arc::new(Schema::new(fields))
     }
 
@@ -123,6 +125,10 @@ impl Case {
         }
         let at: Vec<_> = rows.iter().map(|&row| self.spine[row].instant).collect();
         columns.push(instants(self.spine_unit, Some("+02:00"), &at));
+        let beside = |row: &usize, of: u8| (!row.is_multiple_of(3)).then(|| *row as u8 % of);
+        let label: Vec<Cell> = rows.iter().map(|row| beside(row, CELLS)).collect();
+        let note: Vec<Cell> = rows.iter().map(|row| beside(row, 3)).collect();
+        columns.extend([column(&DataType::Int32, &label, salt), column(&DataType::Utf8, &note, salt)]);
         RecordBatch::try_new(self.spine_schema(), columns).unwrap()
     }
 }

@@ -175,8 +175,8 @@ pub(super) fn logical(case: &Case, form: JoinForm, layout: &Layout) -> Result<Lo
         scans.push(scan(&format!("lookup_{number}"), schema, partitions)?);
     }
     let whole_spine = joined.clone();
-    // The span stands behind the row number, the keys and the instant.
-    let (span, at) = (case.key_types.len() + 2, case.key_types.len() + 1);
+    // The span stands behind all columns of the spine.
+    let (span, at) = (case.spine_schema().fields().len(), case.key_types.len() + 1);
     let exchanges = matches!(form, JoinForm::SlotFold | JoinForm::CandidateFold | JoinForm::SpilledFold);
     let cuts = if exchanges { case.cuts(&layout.cuts) } else { None };
     if let Some(cuts) = &cuts {
@@ -248,7 +248,8 @@ fn candidates(
     cuts: Option<KeyCuts>,
     late: Arc<dyn LateColumns>,
 ) -> Result<(LookupSpec, LogicalPlan)> {
-    let columns: Vec<Expr> = spine.schema().columns().into_iter().skip(1).map(Expr::Column).collect();
+    let columns: Vec<Expr> =
+        spine.schema().columns().into_iter().skip(1).take(spine_keys.len() + 1).map(Expr::Column).collect();
     let narrow = LogicalPlanBuilder::from(spine.clone()).project(columns)?.build()?;
     let spec = CandidatesSpec {
         lookup: lookup.clone(),
