@@ -17,6 +17,8 @@ const ROW_GROUP_ROWS: usize = 262_144;
 /// Values that tell whether a column repeats itself; of fewer it is taken to.
 const SAMPLE_ROWS_MIN: usize = 1024;
 
+/// Values of a column of which each lies beside its like, at least.
+const CLUSTERED_VALUES_MIN: usize = 32;
 /// Rows that tell what compressing a column saves.
 const COMPRESSED_ROWS_MAX: usize = 2048;
 
@@ -92,8 +94,10 @@ fn repeats(column: &ArrayRef) -> bool {
             }
         }
         let distinct = values_seen.len();
-        // Where each number lies beside its like, compression finds that without looking up every one.
-        let is_clustered = data_type.is_primitive() && runs <= 2 * distinct;
+        // Where each number lies beside its like, compression finds that without looking up every one. Of few numbers a sample
+        // does not tell.
+        let lie_together = distinct >= CLUSTERED_VALUES_MIN && runs <= 2 * distinct && runs <= values / 2;
+        let is_clustered = data_type.is_primitive() && lie_together;
         distinct <= values / 2 && !is_clustered
     })
 }
@@ -124,6 +128,8 @@ mod tests {
             ("few", Arc::new(sparse)),
             ("float", Arc::new(rows.clone().map(|_| Some(1.0)).collect::<Float64Array>())),
             ("clustered key", Arc::new(keys)),
+            ("constant", Arc::new(rows.clone().map(|_| Some(7)).collect::<Int64Array>())),
+            ("pairs apart", Arc::new(rows.clone().map(|row| Some(row % 2048)).collect::<Int64Array>())),
             ("clustered text", Arc::new(texts)),
         ];
         let sample = RecordBatch::try_from_iter(columns).unwrap();
@@ -134,6 +140,7 @@ mod tests {
             [false, true, true, true, false, false, true],
             "few: too few values to tell"
         );
+        assert_eq!(["constant", "pairs apart"].map(has), [true, true]);
         let properties = writer_properties(&sample.slice(0, 10), None);
         assert!(properties.dictionary_enabled(&path("key")));
     }
