@@ -17,6 +17,8 @@ const SPINE_ROWS: i64 = 300_000;
 const VIEW_ROWS: i64 = 200_000;
 /// Too little for the spine, its index and the winners, enough for what readers and writers of files ask for.
 const MEMORY: usize = 20 << 20;
+/// Too little for an executor, which has a part of the spine.
+const EXECUTOR_MEMORY: usize = 12 << 20;
 
 fn world() -> World {
     let mut world = World::new();
@@ -129,8 +131,8 @@ async fn executors_that_run_out_of_memory_spill_as_well() {
     let folder = world.path("spill");
     // Executors do not tell how much memory they have.
     let form = FormChoice::ByCost { tasks: 2, memory_bytes: None };
-    let cluster =
-        LocalCluster::start(world.stores.clone(), options(MEMORY, &folder, SPILL_BYTES_MAX), form, 1, 2);
+    let options = options(EXECUTOR_MEMORY, &folder, SPILL_BYTES_MAX);
+    let cluster = LocalCluster::start(world.stores.clone(), options, form, 1, 2);
     let (rows, manifest) = retrieve(&world, &cluster.await.unwrap(), "ballista").await.unwrap();
     assert!(rows == expected, "the rows differ");
     assert_eq!(manifest.engine.form, "spilling fold");
