@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int8Array, Int64Array, RecordBatch, StringArray,
 };
-use arrow::compute::concat_batches;
+use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Int8Type, Int64Type, Schema, SchemaRef, TimeUnit, UInt8Type};
 use datafusion::physical_plan::collect;
 
@@ -31,7 +31,8 @@ struct Question {
     ttl_nanos: Option<i128>,
     has_created: bool,
     created_cut: bool,
-    keyless: bool,
+    /// Columns of either side that must be equal.
+    keys: &'static [usize],
 }
 
 impl Question {
@@ -45,7 +46,7 @@ impl Question {
             ttl_nanos: None,
             has_created: false,
             created_cut: false,
-            keyless: false,
+            keys: &[1],
         }
     }
 
@@ -69,7 +70,7 @@ impl Question {
 
     fn answers(&self, form: JoinForm, partitions: usize) -> Vec<Answer> {
         let state = session(&Layout { target_partitions: partitions, ..Layout::plain() }, unlimited());
-        let keys = if self.keyless { vec![] } else { vec![1] };
+        let keys = self.keys.to_vec();
         let spec = AsofSpec {
             form,
             spine_keys: keys.clone(),
@@ -102,12 +103,18 @@ impl Question {
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), self.spine.len());
         let Some(first) = batches.first() else { return Vec::new() };
         let all = concat_batches(&first.schema(), &batches).unwrap();
+        let times = cast(all.column(2), &DataType::Int64).unwrap();
+        let times = times.as_primitive::<Int64Type>();
         let mut answers: Vec<(i64, Answer)> = (0..all.num_rows())
             .map(|row| {
                 let number = |column: usize| {
                     let column = all.column(column).as_primitive::<Int64Type>();
                     column.is_valid(row).then(|| column.value(row))
                 };
+                // The spine's columns are as they came.
+                let spine = self.spine[usize::try_from(number(0).unwrap()).unwrap()];
+                let instant = times.is_valid(row).then(|| times.value(row));
+                assert_eq!((number(1), instant), spine);
                 let outcome = all.column(5).as_primitive::<UInt8Type>().value(row);
                 (number(0).unwrap(), (number(4), Outcome::from_code(outcome).unwrap(), number(6)))
             })
@@ -118,7 +125,7 @@ impl Question {
 
     /// Every form, alone and in three partitions.
     fn gives(&self, expected: &[Answer]) {
-        for form in [JoinForm::NaiveLoop, JoinForm::SlotFold] {
+        for form in [JoinForm::NaiveLoop, JoinForm::SlotFold, JoinForm::Broadcast] {
             for partitions in [1, 3] {
                 assert_eq!(self.answers(form, partitions), expected, "{form:?}, {partitions} partitions");
             }
@@ -290,7 +297,18 @@ fn without_keys_rows_match_on_time_alone() {
         spine: vec![(None, Some(5)), (Some(2), Some(6)), (Some(3), None)],
         ..Question::new(&[], &[4, 6])
     };
-    Question { keyless: true, ..question }.gives(&[matched(4, 1), matched(6, 0), no(NullInstant)]);
+    Question { keys: &[], ..question }.gives(&[matched(4, 1), matched(6, 0), no(NullInstant)]);
+}
+
+#[test]
+fn a_column_may_be_a_key_twice_and_the_instant_a_key() {
+    let rows = [(Some(1), Some(5)), (Some(2), Some(5)), (None, Some(6)), (Some(1), None), (Some(1), Some(6))];
+    let question = Question { spine: rows.to_vec(), ..Question::new(&[], &[4, 6]) };
+    let (none, null_key, null_instant) = (no(NoneInReach), no(NullKey), no(NullInstant));
+    let twice = [matched(4, 1), none, null_key, null_instant, matched(6, 0)];
+    Question { keys: &[1, 1], ..question.clone() }.gives(&twice);
+    let at_once = [none, none, null_key, null_instant, matched(6, 0)];
+    Question { keys: &[2, 1], ..question }.gives(&at_once);
 }
 
 /// A hundred values fit 8-bit keys; the dictionaries of thirty batches laid end to end do not.
