@@ -143,11 +143,7 @@ impl Answering {
                     };
                 }
                 State::Passing => {
-                    let batch = match waiting.take() {
-                        Some(batch) => Some(batch),
-                        None => spine.try_next().await?,
-                    };
-                    let Some(batch) = batch else { return Ok(None) };
+                    let Some(batch) = next_of(waiting, spine).await? else { return Ok(None) };
                     let _timer = metrics.emit_time.timer();
                     metrics.spine_rows.add(batch.num_rows());
                     return lookups.answer(join, &batch, None).map(Some);
@@ -167,11 +163,7 @@ impl Answering {
                     }
                     memory.try_resize(run.bytes())?;
                     while !*is_last && !run.is_full() {
-                        let batch = match waiting.take() {
-                            Some(batch) => Some(batch),
-                            None => spine.try_next().await?,
-                        };
-                        let Some(batch) = batch else {
+                        let Some(batch) = next_of(waiting, spine).await? else {
                             *is_last = true;
                             break;
                         };
@@ -185,6 +177,17 @@ impl Answering {
                 }
             }
         }
+    }
+}
+
+/// The batch that waits, or the next one.
+async fn next_of(
+    waiting: &mut Option<RecordBatch>,
+    spine: &mut Fuse<SendableRecordBatchStream>,
+) -> Result<Option<RecordBatch>> {
+    match waiting.take() {
+        Some(batch) => Ok(Some(batch)),
+        None => spine.try_next().await,
     }
 }
 

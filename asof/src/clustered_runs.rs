@@ -19,7 +19,7 @@ use crate::key_index::NO_GROUP;
 use crate::packed_rows::{Layout, Packed, Place};
 use crate::places::Places;
 use crate::slot_index::as_u32;
-use crate::spine_rows::in_schema_order;
+use crate::spine_rows::{in_schema_order, keys_and_others};
 
 /// Rows of a run at most. Twice as many, and `bigspine` (benches/) takes a fifth less bytes, and as long: memory costs, too.
 pub(crate) const RUN_ROWS: usize = if cfg!(test) { 10 } else { 1 << 21 };
@@ -86,15 +86,13 @@ struct Columns {
 
 impl Columns {
     fn of(schema: &SchemaRef, keys: &[usize]) -> Self {
-        let of_tuple = |column: usize| keys.iter().position(|&key| key == column);
-        let columns = || 0..schema.fields().len();
-        let others: Vec<usize> = columns().filter(|&column| of_tuple(column).is_none()).collect();
+        let (keys, others) = keys_and_others(schema, keys);
         let types: Vec<DataType> =
             others.iter().map(|&column| schema.field(column).data_type().clone()).collect();
         let layout = Layout::of_one_line(&types);
         Self {
             schema: SchemaRef::clone(schema),
-            keys: columns().filter_map(|column| Some((column, of_tuple(column)?))).collect(),
+            keys,
             apart: (0..others.len()).filter(|&other| layout.place(other).is_none()).collect(),
             others,
             layout,

@@ -64,15 +64,12 @@ struct Columns {
 
 impl Columns {
     fn of(schema: &SchemaRef, spec: &AsofSpec) -> Self {
-        let columns = || 0..schema.fields().len();
-        let source = |column: usize| {
-            let key = spec.spine_keys.iter().position(|&key| key == column);
-            (key.is_some() || column == spec.spine_instant).then_some((column, key))
-        };
-        Self {
-            given: columns().filter_map(source).collect(),
-            others: columns().filter(|&column| source(column).is_none()).collect(),
-        }
+        let (keys, mut others) = keys_and_others(schema, &spec.spine_keys);
+        let mut given: Vec<_> = keys.into_iter().map(|(column, key)| (column, Some(key))).collect();
+        given.extend(
+            others.extract_if(.., |column| *column == spec.spine_instant).map(|column| (column, None)),
+        );
+        Self { given, others }
     }
 
     /// The rows of a batch with a null key or instant, and their given columns.
@@ -309,6 +306,14 @@ impl PackedRows {
         let given = self.columns.given.iter().map(|given| given.0).zip(given);
         in_schema_order(schema, given.chain(self.columns.others.iter().copied().zip(others)).collect())
     }
+}
+
+/// Positions of the columns that are keys, with their places in the tuple, and of the others.
+pub(crate) fn keys_and_others(schema: &SchemaRef, keys: &[usize]) -> (Vec<(usize, usize)>, Vec<usize>) {
+    let of_tuple = |column: usize| keys.iter().position(|&key| key == column);
+    let columns = || 0..schema.fields().len();
+    let key_columns = columns().filter_map(|column| Some((column, of_tuple(column)?))).collect();
+    (key_columns, columns().filter(|&column| of_tuple(column).is_none()).collect())
 }
 
 /// A batch of columns and their positions.
